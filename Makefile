@@ -1,0 +1,103 @@
+# Needs python3 (3.11 or later), make and gcc. Each virtual environment below is made, and
+# made again when pyproject.toml changes, by the target that needs it.
+
+PYTHON ?= python3
+# What pip installs as torch before Stable-Baselines3. It should be a build for the CPU: give
+# an address, a file or options of pip where the package index has another one first.
+TORCH ?= torch==2.13.0
+
+# The oldest gymnasium that is supported, from pyproject.toml: its one place.
+GYMNASIUM_FLOOR := $(shell sed -n 's/^ *"gymnasium>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+
+# Warnings of pip (old version, unusable index) help nobody here; errors are still shown.
+PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check --no-input
+PYTEST := -m pytest
+IN_GYMNASIUM := -m "not optional_environments"
+
+.PHONY: help venv demo test check test-main test-floor test-examples test-envs fix bench clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo           install into .venv and run the demonstration"
+	@echo "make test           every check and every test"
+	@echo "make check          ruff, mypy, import-linter"
+	@echo "make fix            what ruff can mend by itself"
+	@echo "make test-main      the tests at the newest gymnasium"
+	@echo "make test-floor     the environments' tests at gymnasium $(GYMNASIUM_FLOOR)"
+	@echo "make test-examples  the examples, with torch and Stable-Baselines3"
+	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
+	@echo "make bench          the benchmarks: medians and p99"
+	@echo "make venv           only the virtual environment .venv, with all test tools"
+	@echo "make clean          remove what the other targets made"
+
+# --- virtual environments -------------------------------------------------------------
+
+.venv/bin/python .venv-floor/bin/python .venv-examples/bin/python .venv-envs/bin/python:
+	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
+
+.venv/runtime.stamp: pyproject.toml | .venv/bin/python
+	.venv/bin/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml | .venv/bin/python
+	.venv/bin/python $(PIP_INSTALL) --editable ".[test]"
+	@touch .venv/runtime.stamp $@
+
+.venv/bench.stamp: pyproject.toml | .venv/bin/python
+	.venv/bin/python $(PIP_INSTALL) --editable ".[bench]"
+	@touch .venv/runtime.stamp $@
+
+.venv-floor/test.stamp: pyproject.toml | .venv-floor/bin/python
+	.venv-floor/bin/python $(PIP_INSTALL) --editable ".[test]" \
+		"gymnasium==$(GYMNASIUM_FLOOR)"
+	@touch $@
+
+.venv-examples/test.stamp: pyproject.toml | .venv-examples/bin/python
+	.venv-examples/bin/python $(PIP_INSTALL) $(TORCH)
+	.venv-examples/bin/python $(PIP_INSTALL) --editable ".[runner,examples]"
+	@touch $@
+
+.venv-envs/test.stamp: pyproject.toml | .venv-envs/bin/python
+	.venv-envs/bin/python $(PIP_INSTALL) --editable ".[runner,envs]"
+	@touch $@
+
+venv: .venv/test.stamp
+
+# --- what people run ------------------------------------------------------------------
+
+demo: .venv/runtime.stamp
+	.venv/bin/rlay demo
+
+test: check test-main test-floor test-examples
+
+check: .venv/test.stamp
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+test-main: .venv/test.stamp
+	.venv/bin/python $(PYTEST) $(IN_GYMNASIUM) --ignore=tests/examples
+
+test-floor: .venv-floor/test.stamp
+	.venv-floor/bin/python $(PYTEST) $(IN_GYMNASIUM) tests/envs tests/test_exports.py
+
+test-examples: .venv-examples/test.stamp
+	.venv-examples/bin/python $(PYTEST) tests/examples
+
+test-envs: .venv-envs/test.stamp
+	.venv-envs/bin/python $(PYTEST) -m optional_environments tests/envs
+
+fix: .venv/test.stamp
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/bench.stamp
+	@set -e; for script in benchmarks/bench_*.py; do \
+		echo "== $$script"; .venv/bin/python "$$script"; \
+	done
+
+clean:
+	rm -rf .venv .venv-floor .venv-examples .venv-envs build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
