@@ -1,0 +1,66 @@
+"""The measured process of an endurance run.
+
+Usage: ``python -m measure.endurance JSON``. Steps a pair and prints one line of JSON
+with what both processes hold at the start, at every sample and at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from measure.contenders import Opened, open_contender
+from measure.placement import PLACEMENTS
+
+# The fields of /proc/PID/status, in KiB. Shared pages are the mapped slots.
+_MEMORY = {"private_kib": "RssAnon", "shared_kib": "RssShmem"}
+
+
+def _memory(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return {key: int(fields[name].split()[0]) for key, name in _MEMORY.items()}
+
+
+def _files(directory: str) -> int:
+    return sum(1 for path in Path(directory).rglob("*") if not path.is_dir())
+
+
+def _sample(steps: int, pids: dict[str, int], directory: str) -> dict[str, Any]:
+    sample: dict[str, Any] = {"steps": steps, "files": _files(directory)}
+    for end, pid in pids.items():
+        sample[end] = {
+            **_memory(pid),
+            "descriptors": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        }
+    return sample
+
+
+def _step(opened: Opened, steps: int, actions: Any) -> None:
+    step = opened.step
+    for _ in range(steps):
+        step(next(actions))
+
+
+def main() -> None:
+    """Step, and look at both processes at equal distances."""
+    spec = json.loads(sys.argv[1])
+    opened = open_contender(spec, PLACEMENTS[spec["placement"]])
+    opened.reset(seed=0)
+    pids = {"algorithm": os.getpid(), "environment": opened.pids[0]}
+    actions = itertools.cycle(opened.actions)
+    samples = [_sample(0, pids, spec["directory"])]
+    for number in range(1, spec["samples"] + 1):
+        _step(opened, spec["every"], actions)
+        samples.append(_sample(number * spec["every"], pids, spec["directory"]))
+    opened.close()
+    left = _files(spec["directory"])
+    print(json.dumps({"samples": samples, "files_after_close": left}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The machine and the versions that a table was measured with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("rlay", "gymnasium", "numpy", "msgpack")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe() -> dict[str, str]:
+    """Return what a reader must know to compare figures, in printing order."""
+    return {
+        "CPU": f"{_cpu_model()}, {os.cpu_count()} CPUs",
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{package: _version(package) for package in _PACKAGES},
+        "load before": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
+    }
+
+
+def busy_s() -> float:
+    """Return the CPU seconds that this machine has spent on anything but idling.
+
+    Time stolen by a hypervisor counts: it is lost to the run all the same.
+    """
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / _TICKS_PER_S
+
+
+def own_s() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        total += usage.ru_utime + usage.ru_stime
+    return total
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that the threads of process ``pid`` have used so far.
+
+    From the scheduler's nanoseconds where the kernel has them: the ticks of
+    ``/proc/PID/stat`` miss a process that runs for microseconds at a time.
+    """
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        spent = [(thread / "schedstat").read_text().split()[0] for thread in threads]
+    except FileNotFoundError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return sum(map(int, spent)) / 1e9

@@ -1,0 +1,162 @@
+"""Runs, and sweeps of shuffled runs.
+
+Every run is a fresh pair of processes. All runs of all rounds of one sweep are
+shuffled, so that each contender meets the machine's slow and fast phases alike.
+What other programs used of the CPUs during a run is measured beside it; a run that
+was disturbed is repeated, at most ``_ATTEMPTS`` times, and the least disturbed one
+counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from measure import floor, machine, strategy
+
+_ATTEMPTS = 4
+_RUN_TIMEOUT_S = 180
+_BENCHMARKS = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """One contender in one placement.
+
+    Attributes:
+        label: The row's name in the table.
+        contender: "in-process", "client-env", "server-env", "async-vector", "pipe"
+            or "floor".
+        placement: A key of :data:`measure.placement.PLACEMENTS`.
+        options: What differs from :data:`_DEFAULTS`.
+    """
+
+    label: str
+    contender: str
+    placement: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def spec(self, budget: dict[str, Any]) -> dict[str, Any]:
+        """Return everything that the measured process must be told."""
+        named = {"contender": self.contender, "placement": self.placement}
+        return {**_DEFAULTS, **budget, **self.options, **named}
+
+
+_DEFAULTS: dict[str, Any] = {
+    "environment": "trivial",
+    "episodes": False,
+    "read": "",
+    "copy": True,
+    "int_actions": False,
+    "waiting": strategy.DEFAULT,
+    "wait_for_start": False,
+    "idle": False,
+    # The floor's own
+    "mode": "burst",
+    "memory": "fresh",
+    "bytes": 16,
+    "buffers": 2,
+}
+
+
+class RunFailed(Exception):
+    """A measured process ended with an error, which it has printed."""
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a measured process: it can import this package."""
+    paths = [str(_BENCHMARKS), str(_BENCHMARKS.parent), os.environ.get("PYTHONPATH")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def command(spec: dict[str, Any]) -> list[str]:
+    """Return the command line that measures ``spec``."""
+    if spec["contender"] == "floor":
+        return floor.command(spec)
+    return [sys.executable, "-m", "measure.pair", json.dumps(spec)]
+
+
+def channel_directory() -> tempfile.TemporaryDirectory[str]:
+    """Make a directory of its own for the channels of one run, in memory."""
+    parent = floor.SHARED_MEMORY if floor.SHARED_MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="rlay-bench-", dir=parent)
+
+
+def _attempt(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
+    busy, own, began = machine.busy_s(), machine.own_s(), time.monotonic()
+    with channel_directory() as directory:
+        spec = {**run.spec(budget), "directory": directory}
+        done = subprocess.run(
+            command(spec),
+            stdout=subprocess.PIPE,
+            env=child_environment(),
+            text=True,
+            timeout=_RUN_TIMEOUT_S,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise RunFailed(f"{run.label}, {run.placement}: exit code {done.returncode}")
+    elapsed = time.monotonic() - began
+    others = machine.busy_s() - busy - (machine.own_s() - own)
+    result: dict[str, Any] = json.loads(done.stdout)
+    result["others_cores"] = max(0.0, others / elapsed)
+    return result
+
+
+def measure(run: Run, budget: dict[str, Any], quiet_cores: float) -> dict[str, Any]:
+    """Measure ``run`` once, again while other programs disturb it.
+
+    Args:
+        run: What to measure.
+        budget: ``seconds``, ``warmup_s`` and ``steps`` of the run.
+        quiet_cores: How much of a core other programs may use.
+
+    Raises:
+        RunFailed: The process ended with an error.
+    """
+    best: dict[str, Any] | None = None
+    for attempt in range(_ATTEMPTS):
+        result = _attempt(run, budget)
+        result["attempts"] = attempt + 1
+        if best is None or result["others_cores"] < best["others_cores"]:
+            best = result
+        if best["others_cores"] <= quiet_cores:
+            break
+    assert best is not None
+    return best
+
+
+def sweep(
+    runs: Sequence[Run],
+    *,
+    rounds: int,
+    budget: dict[str, Any],
+    quiet_cores: float,
+    seed: int = 0,
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Measure every run ``rounds`` times in shuffled order.
+
+    Returns:
+        The results of each run, keyed by (label, placement).
+    """
+    order = [run for run in runs for _ in range(rounds)]
+    random.Random(seed).shuffle(order)
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {
+        (run.label, run.placement): [] for run in runs
+    }
+    for done, run in enumerate(order):
+        if sys.stderr.isatty():
+            print(f"\r{done}/{len(order)} {run.label:40.40}", end="", file=sys.stderr)
+        results[run.label, run.placement].append(measure(run, budget, quiet_cores))
+    if sys.stderr.isatty():
+        print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    return results

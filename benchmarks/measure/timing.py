@@ -1,0 +1,86 @@
+"""The measured loops: each step timed by itself with ``perf_counter_ns``."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from measure.contenders import Opened
+
+# The clock is read for the deadline once in so many steps.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to measure: until ``seconds`` have passed or ``steps`` were made."""
+
+    seconds: float
+    steps: int
+
+
+def read_corners(result: Any) -> int:
+    """Read two bytes of a frame, the first and the last."""
+    frame = result[0]
+    return int(frame[0, 0, 0]) + int(frame[-1, -1, -1])
+
+
+def time_steps(
+    opened: Opened, budget: Budget, read: Callable[[Any], Any] | None
+) -> tuple[array[int], float]:
+    """Step without resets; return each step's nanoseconds and the total seconds."""
+    clock = time.perf_counter_ns
+    step = opened.step
+    durations = array("q")
+    note = durations.append
+    actions = itertools.cycle(opened.actions)
+    began = clock()
+    deadline = began + int(budget.seconds * 1e9)
+    # The result is bound to a name until the next one replaces it, as in a user's
+    # loop: so the last observation is freed only after the next was made.
+    while len(durations) < budget.steps and clock() < deadline:
+        for _ in range(_BATCH):
+            action = next(actions)
+            before = clock()
+            result = step(action)
+            if read is not None:
+                read(result)
+            note(clock() - before)
+    return durations, (clock() - began) / 1e9
+
+
+def time_episodes(opened: Opened, budget: Budget) -> tuple[array[int], float]:
+    """Step, and reset at each episode's end; resets count in the total only."""
+    clock = time.perf_counter_ns
+    step, reset = opened.step, opened.reset
+    durations = array("q")
+    note = durations.append
+    actions = itertools.cycle(opened.actions)
+    began = clock()
+    deadline = began + int(budget.seconds * 1e9)
+    while len(durations) < budget.steps and clock() < deadline:
+        for _ in range(_BATCH):
+            action = next(actions)
+            before = clock()
+            _, _, terminated, truncated, _ = step(action)
+            note(clock() - before)
+            if terminated or truncated:
+                reset()
+    return durations, (clock() - began) / 1e9
+
+
+def summarize(durations: array[int], elapsed_s: float) -> dict[str, float]:
+    """Return median and 99th percentile in microseconds, and steps per second."""
+    ordered = sorted(durations)
+    count = len(ordered)
+    return {
+        "p50_us": ordered[count // 2] / 1e3,
+        "p99_us": ordered[count * 99 // 100] / 1e3,
+        "steps_per_s": count / elapsed_s,
+        "steps": count,
+        "elapsed_s": elapsed_s,
+    }
