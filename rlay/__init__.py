@@ -191,7 +191,8 @@ class _GymnasiumFinder:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _RegisteringLoader(spec.loader)
+                    loader = _RegisteringLoader(spec.loader)
+                    spec.loader = loader  # type: ignore[assignment]  # no ABC, above
                 return spec
         return None
 

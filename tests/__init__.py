@@ -1,0 +1,1 @@
+"""The tests of RLay, in folders that mirror the package."""

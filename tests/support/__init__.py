@@ -1,0 +1,1 @@
+"""Shared by the tests: waiting, child processes, what a test leaves behind."""
