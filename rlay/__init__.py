@@ -115,16 +115,18 @@ _MODULE_OF = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Resolve a public name on its first use and keep it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "__version__":
-        value: object = _installed_version()
-    else:
-        value = getattr(import_module(_MODULE_OF.get(name, "rlay.errors")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers see the imports above, and so find misspelt names
+
+    def __getattr__(name: str) -> object:
+        """Resolve a public name on its first use and keep it."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            value = _installed_version()
+        else:
+            value = getattr(import_module(_MODULE_OF.get(name, "rlay.errors")), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -109,7 +109,10 @@ def _listing(path: str) -> list[str]:
 def _command(pid: str) -> str:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        name, _, state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     except OSError:
         return "(gone)"
+    if state.split()[0] == "Z":
+        return "(ended, nobody waited for it)"
     text = b" ".join(words).decode(errors="replace").strip()
-    return text or "(ended, nobody waited for it)"
+    return text or name.partition("(")[2]  # no words: a kernel thread, or just started

@@ -29,11 +29,13 @@ def test_child_process_left_running_fails_the_test(run):
     """A child that outlives its test is reported, and has ended afterwards."""
     result = run(
         """
-        import os, subprocess, sys
+        import pathlib, subprocess, sys
+        from tests.support.waiting import wait_until
         kept = []
         def test_leaves():
-            code = "import time; time.sleep(60)"
+            code = "import time; open('started', 'w').close(); time.sleep(60)"
             kept.append(subprocess.Popen([sys.executable, "-c", code]))
+            wait_until(pathlib.Path("started").exists)
         def test_after():
             assert kept[0].poll() is not None
         """,
