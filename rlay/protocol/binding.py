@@ -1,0 +1,207 @@
+"""Layouts bound to memory: closures that move one value in or out.
+
+A binding is compiled once per buffer and knows its memory, dtypes and shapes, so
+that a step does one comparison and one copy per array and nothing else.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from rlay.errors import DecodeError
+from rlay.protocol import spaces
+from rlay.protocol.layout import NUMBER_CELL, Layout, Leaf
+from rlay.protocol.numbers import (
+    BOOL,
+    DTYPES,
+    INT,
+    SCALAR_CODES,
+    make_number_load,
+    make_number_store,
+)
+from rlay.protocol.spaces import Description
+
+Store = Callable[[Any], None]
+Load = Callable[[], Any]
+
+_INTEGER_CODES: Final = frozenset(
+    {
+        INT,
+        BOOL,
+        *(code for kind, code in SCALAR_CODES.items() if kind(0).dtype.kind in "iub"),
+    }
+)
+
+
+class Misfit(Exception):
+    """A value is not exactly of the type, dtype and shape of its leaf.
+
+    It is no error yet: the value may travel in the tail instead.
+    """
+
+
+class Binding:
+    """One layout over one buffer's payload.
+
+    Attributes:
+        store: Writes an element into the fixed area and appends its variable
+            parts to ``variable``. Raises Misfit; the area then holds nothing of
+            use.
+        load: Returns the element in the fixed area, taking variable parts from
+            ``variable``.
+        variable: The variable parts, in order.
+        extra: Views of the arrays that follow a batch, by name.
+    """
+
+    __slots__ = ("extra", "load", "store", "variable")
+
+    store: Store
+    load: Load
+
+    def __init__(
+        self,
+        space: Description,
+        layout: Layout,
+        payload: memoryview,
+        *,
+        batched: bool,
+        copy: bool = True,
+    ) -> None:
+        """Compile the closures.
+
+        Args:
+            space: The space of one environment.
+            layout: Compiled from it.
+            payload: The buffer's payload. Stores need it writable.
+            batched: Whether leaves have ``num_envs`` in front.
+            copy: Whether ``load`` returns copies, or read-only views.
+        """
+        self.variable: deque[Any] = deque()
+        compiler = _Compiler(iter(layout.leaves), payload, self.variable, batched, copy)
+        self.store, self.load = compiler.compile(space)
+        self.extra = {leaf.path: compiler.view(leaf) for leaf in compiler.leaves}
+
+
+class _Compiler:
+    def __init__(
+        self,
+        leaves: Iterator[Leaf],
+        payload: memoryview,
+        variable: deque[Any],
+        batched: bool,
+        copy: bool,
+    ) -> None:
+        self.leaves = leaves
+        self.payload = payload
+        self.variable = variable
+        self.batched = batched
+        self.copy = copy
+
+    def view(self, leaf: Leaf) -> Any:
+        return np.ndarray(
+            leaf.shape, DTYPES[leaf.dtype], buffer=self.payload, offset=leaf.offset
+        )
+
+    def compile(self, space: Description) -> tuple[Store, Load]:
+        match space:
+            case spaces.Dict():
+                keys = [key for key, _ in space.entries]
+                return _dict(keys, [self.compile(item) for _, item in space.entries])
+            case spaces.Tuple():
+                return _tuple([self.compile(item) for item in space.items])
+            case (
+                spaces.Box()
+                | spaces.Discrete()
+                | spaces.MultiBinary()
+                | spaces.MultiDiscrete()
+            ):
+                leaf = next(self.leaves)
+                if leaf.dtype == NUMBER_CELL:
+                    cell = self.payload[leaf.offset : leaf.offset + 16]
+                    return _number(cell, leaf.path)
+                return _array(self.view(leaf), self.copy, leaf.path)
+            case _:
+                return self.variable.append, self.variable.popleft
+
+
+def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
+    dtype, shape, ndarray = view.dtype, view.shape, np.ndarray
+
+    def store(value: Any) -> None:
+        if type(value) is not ndarray or value.dtype != dtype or value.shape != shape:
+            raise Misfit
+        view[...] = value
+
+    load: Load = view.copy
+    if not copy:
+        readonly = view.view()
+        readonly.flags.writeable = False
+
+        def load() -> Any:
+            return readonly
+
+    if dtype.kind != "b":
+        return store, load
+    raw, inner = view.view(np.uint8), load
+
+    def load_checked() -> Any:
+        if raw.size and raw.max() > 1:
+            raise DecodeError("a bool is a byte 0 or 1", path)
+        return inner()
+
+    return store, load_checked
+
+
+def _number(cell: memoryview, path: str) -> tuple[Store, Load]:
+    store_number = make_number_store(cell[:8])
+    load_number = make_number_load(cell[:8])
+    code_word = cell[8:].cast("I")
+    codes = _INTEGER_CODES
+
+    def store(value: Any) -> None:
+        code = store_number(value)
+        if code not in codes:
+            raise Misfit
+        code_word[0] = code
+
+    def load() -> Any:
+        code = code_word[0]
+        if code not in codes:
+            raise DecodeError(f"a discrete value has type code {code}", path)
+        return load_number(code)
+
+    return store, load
+
+
+def _dict(keys: list[str], members: list[tuple[Store, Load]]) -> tuple[Store, Load]:
+    stores = [(key, member[0]) for key, member in zip(keys, members, strict=True)]
+    loads = [(key, member[1]) for key, member in zip(keys, members, strict=True)]
+
+    def store(value: Any) -> None:
+        if type(value) is not dict or list(value) != keys:
+            raise Misfit
+        for key, member in stores:
+            member(value[key])
+
+    def load() -> Any:
+        return {key: member() for key, member in loads}
+
+    return store, load
+
+
+def _tuple(members: list[tuple[Store, Load]]) -> tuple[Store, Load]:
+    stores = [member[0] for member in members]
+    loads = [member[1] for member in members]
+
+    def store(value: Any) -> None:
+        if type(value) is not tuple or len(value) != len(stores):
+            raise Misfit
+        for member, item in zip(stores, value, strict=True):
+            member(item)
+
+    def load() -> Any:
+        return tuple([member() for member in loads])
+
+    return store, load

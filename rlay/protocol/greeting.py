@@ -1,0 +1,372 @@
+"""The greeting: Hello from the client, Welcome or Refusal from the server.
+
+Each is a message in a greeting slot. Its payload::
+
+    0   8   magic "RLAYHELO"
+    8   4   major version
+    12  4   minor version
+    16  .   msgpack map
+
+Versions stand in front of the map, so that ends of different versions can read
+that much of each other. Keys that an end does not know are ignored. Which end
+says what of the environment depends on the paradigm: the end that holds it puts
+``environment`` into its Hello or Welcome, the other its ``wishes``.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlay.errors import DecodeError, VersionMismatch
+from rlay.protocol.agreement import Agreement
+from rlay.protocol.constants import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    GREETING_MAGIC,
+    MAX_NUM_ENVS,
+    PROTOCOL_MINOR,
+    PROTOCOL_VERSION,
+    Capability,
+    ErrorCode,
+    Paradigm,
+)
+from rlay.protocol.spaces import Description, pack_space, unpack_space
+from rlay.protocol.values import decode_value, encode_value
+
+_HEAD: Final = struct.Struct("<8sII")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFacts:
+    """What the environment's end says of the environment.
+
+    Attributes:
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        num_envs: Environments in one message.
+        metadata: The environment's own, plain data only.
+        render_mode: As the environment was made, or None.
+        spec: The remote spec as a plain record, or None.
+        allow: Names of attributes and methods that may be asked for, with True
+            for methods.
+        autoreset_mode: Of a batch: NextStep, SameStep or Disabled; else None.
+        vector: Whether a vector environment answers, also where ``num_envs`` is 1.
+    """
+
+    observation_space: Description
+    action_space: Description
+    num_envs: int = 1
+    metadata: dict[str, Any] = field(default_factory=dict)
+    render_mode: str | None = None
+    spec: dict[str, Any] | None = None
+    allow: dict[str, bool] = field(default_factory=dict)
+    autoreset_mode: str | None = None
+    vector: bool = False
+
+    def agreement(self) -> Agreement:
+        """Compile spaces and layouts."""
+        return Agreement.compile(
+            self.observation_space, self.action_space, self.num_envs
+        )
+
+    def pack(self) -> dict[str, Any]:
+        """Return the map as it travels, layouts included."""
+        agreement = self.agreement()
+        return {
+            "observation_space": pack_space(self.observation_space),
+            "action_space": pack_space(self.action_space),
+            "num_envs": self.num_envs,
+            "metadata": self.metadata,
+            "render_mode": self.render_mode,
+            "spec": self.spec,
+            "allow": self.allow,
+            "autoreset_mode": self.autoreset_mode,
+            "vector": self.vector,
+            "report_layout": agreement.report_layout.pack(),
+            "decision_layout": agreement.decision_layout.pack(),
+        }
+
+    @classmethod
+    def unpack(cls, data: Any) -> "EnvironmentFacts":
+        """Return the facts that a map from a peer stands for.
+
+        Raises:
+            DecodeError: It is malformed, or its layouts are not those that follow
+                from its spaces.
+        """
+        fields = _Fields(data, "$.environment")
+        facts = cls(
+            unpack_space(fields.get("observation_space", list), "$.observation_space"),
+            unpack_space(fields.get("action_space", list), "$.action_space"),
+            fields.count("num_envs", MAX_NUM_ENVS),
+            fields.get("metadata", dict),
+            fields.optional("render_mode", str),
+            fields.optional("spec", dict),
+            fields.get("allow", dict),
+            fields.optional("autoreset_mode", str),
+            fields.get("vector", bool),
+        )
+        agreement = facts.agreement()
+        agreement.report_layout.check(data.get("report_layout"), "report")
+        agreement.decision_layout.check(data.get("decision_layout"), "decision")
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the algorithm's end asks of the environment's end.
+
+    Attributes:
+        render_mode: Wanted, or None for what there is.
+        autoreset_mode: Wanted for a batch, or None.
+        vector: Whether a vector environment asks.
+        num_envs: Wanted, or None for what there is.
+        observation_space: Demanded, or None for what there is.
+        action_space: Demanded, or None for what there is.
+    """
+
+    render_mode: str | None = None
+    autoreset_mode: str | None = None
+    vector: bool = False
+    num_envs: int | None = None
+    observation_space: Description | None = None
+    action_space: Description | None = None
+
+    def pack(self) -> dict[str, Any]:
+        """Return the map as it travels."""
+        spaces = (self.observation_space, self.action_space)
+        observation, action = (s and pack_space(s) for s in spaces)
+        return {
+            "render_mode": self.render_mode,
+            "autoreset_mode": self.autoreset_mode,
+            "vector": self.vector,
+            "num_envs": self.num_envs,
+            "observation_space": observation,
+            "action_space": action,
+        }
+
+    @classmethod
+    def unpack(cls, data: Any) -> "Wishes":
+        """Return the wishes that a map from a peer stands for.
+
+        Raises:
+            DecodeError: It is malformed.
+        """
+        fields = _Fields(data, "$.wishes")
+        observation = fields.optional("observation_space", list)
+        action = fields.optional("action_space", list)
+        return cls(
+            fields.optional("render_mode", str),
+            fields.optional("autoreset_mode", str),
+            fields.get("vector", bool),
+            fields.optional("num_envs", int),
+            observation and unpack_space(observation, "$.observation_space"),
+            action and unpack_space(action, "$.action_space"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the client says first.
+
+    Attributes:
+        paradigm: Which end it believes to hold the environment.
+        environment: Where the client holds it.
+        wishes: Where it does not.
+        software: Name and version, for people.
+        capabilities: What it can do.
+        max_message_bytes: The most it takes.
+    """
+
+    paradigm: Paradigm
+    environment: EnvironmentFacts | None = None
+    wishes: Wishes | None = None
+    software: str = ""
+    capabilities: Capability = Capability.NONE
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode(
+            {
+                "paradigm": int(self.paradigm),
+                "environment": self.environment and self.environment.pack(),
+                "wishes": self.wishes and self.wishes.pack(),
+                "software": self.software,
+                "capabilities": int(self.capabilities),
+                "max_message_bytes": self.max_message_bytes,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes | memoryview) -> "Hello":
+        """Return the Hello in a payload.
+
+        Raises:
+            VersionMismatch: The peer speaks another major version.
+            DecodeError: The payload is malformed.
+        """
+        fields = _decode(payload)
+        environment = fields.optional("environment", dict)
+        wishes = fields.optional("wishes", dict)
+        try:
+            paradigm = Paradigm(fields.get("paradigm", int))
+        except ValueError:
+            raise DecodeError("unknown paradigm", "$.paradigm") from None
+        return cls(
+            paradigm,
+            None if environment is None else EnvironmentFacts.unpack(environment),
+            None if wishes is None else Wishes.unpack(wishes),
+            fields.get("software", str),
+            Capability(fields.count("capabilities")),
+            fields.count("max_message_bytes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What the server answers where it takes the client.
+
+    Attributes:
+        generation: Of the slots to map.
+        environment: Where the server holds it.
+        wishes: Where it does not.
+        software: Name and version, for people.
+        capabilities: What it can do.
+        max_message_bytes: The most that may be sent, both ways.
+    """
+
+    generation: int
+    environment: EnvironmentFacts | None = None
+    wishes: Wishes | None = None
+    software: str = ""
+    capabilities: Capability = Capability.NONE
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode(
+            {
+                "generation": self.generation,
+                "environment": self.environment and self.environment.pack(),
+                "wishes": self.wishes and self.wishes.pack(),
+                "software": self.software,
+                "capabilities": int(self.capabilities),
+                "max_message_bytes": self.max_message_bytes,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes | memoryview) -> "Welcome":
+        """Return the Welcome in a payload.
+
+        Raises:
+            VersionMismatch: The peer speaks another major version.
+            DecodeError: The payload is malformed.
+        """
+        fields = _decode(payload)
+        environment = fields.optional("environment", dict)
+        wishes = fields.optional("wishes", dict)
+        return cls(
+            fields.count("generation"),
+            None if environment is None else EnvironmentFacts.unpack(environment),
+            None if wishes is None else Wishes.unpack(wishes),
+            fields.get("software", str),
+            Capability(fields.count("capabilities")),
+            fields.count("max_message_bytes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the server answers where it does not take the client.
+
+    Attributes:
+        code: What kind of error.
+        remote_type: Name of the exception, where one was raised.
+        message: Facts and remedy.
+        traceback: Where an exception was raised; else empty.
+    """
+
+    code: int
+    message: str
+    remote_type: str = ""
+    traceback: str = ""
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _encode(
+            {
+                "code": int(self.code),
+                "message": self.message,
+                "remote_type": self.remote_type,
+                "traceback": self.traceback,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes | memoryview) -> "Refusal":
+        """Return the Refusal in a payload.
+
+        Raises:
+            VersionMismatch: The peer speaks another major version.
+            DecodeError: The payload is malformed.
+        """
+        fields = _decode(payload)
+        return cls(
+            fields.count("code"),
+            fields.get("message", str),
+            fields.get("remote_type", str),
+            fields.get("traceback", str),
+        )
+
+
+def version_refusal(theirs: int) -> Refusal:
+    """Return the refusal of a client of another major version."""
+    return Refusal(
+        ErrorCode.VERSION,
+        f"the server speaks protocol version {PROTOCOL_VERSION}, the client {theirs}",
+    )
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    head = _HEAD.pack(GREETING_MAGIC, PROTOCOL_VERSION, PROTOCOL_MINOR)
+    return head + encode_value(fields)
+
+
+def _decode(payload: bytes | memoryview) -> "_Fields":
+    if len(payload) < _HEAD.size:
+        raise DecodeError(f"a greeting of {len(payload)} bytes")
+    magic, version, _minor = _HEAD.unpack_from(payload)
+    if magic != GREETING_MAGIC:
+        raise DecodeError("a greeting without its magic")
+    if version != PROTOCOL_VERSION:
+        raise VersionMismatch(PROTOCOL_VERSION, version)
+    return _Fields(decode_value(memoryview(payload)[_HEAD.size :]), "$")
+
+
+class _Fields:
+    """A map from a peer: every field is checked when it is read."""
+
+    def __init__(self, data: Any, path: str) -> None:
+        if type(data) is not dict:
+            raise DecodeError("expected a map", path)
+        self._data = data
+        self._path = path
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self._data.get(key)
+        if type(value) is not kind:
+            raise DecodeError(
+                f"expected {kind.__name__}, got {type(value).__name__}",
+                f"{self._path}.{key}",
+            )
+        return value
+
+    def optional(self, key: str, kind: type) -> Any:
+        return None if self._data.get(key) is None else self.get(key, kind)
+
+    def count(self, key: str, limit: int = 2**63 - 1) -> int:
+        value: int = self.get(key, int)
+        if not 0 <= value <= limit:
+            raise DecodeError(f"{value} is out of range", f"{self._path}.{key}")
+        return value

@@ -1,0 +1,168 @@
+"""Info of unchanged scalar keys, compiled: no msgpack in a steady-state step.
+
+Many environments return the same few numbers under the same keys each step. Such
+an info travels as a record::
+
+    0   4              schema_bytes
+    4   4              values_bytes
+    8   schema_bytes   msgpack array of key, type code, key, type code ...
+    .   (to 8)         zero
+    .   values_bytes   eight bytes per value, as in numbers.py
+
+The schema travels every time: it costs a memcpy, and no message depends on an
+earlier one that may have been discarded. Both ends keep the compiled form of
+the last schema and compare bytes.
+"""
+
+import struct
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from rlay.errors import DecodeError
+from rlay.protocol.numbers import BOOL, FLOAT, INT, SCALAR_CODES
+from rlay.protocol.slot_layout import align
+
+_HEAD: Final = struct.Struct("<II")
+_MAX_KEYS: Final = 256
+_PYTHON_CODES: Final[dict[type, int]] = {int: INT, float: FLOAT, bool: BOOL}
+_FORMATS: Final = {
+    INT: "q",
+    FLOAT: "d",
+    BOOL: "q",
+    **{
+        code: "d" if kind is np.float64 else "8s" for kind, code in SCALAR_CODES.items()
+    },
+    **{SCALAR_CODES[kind]: "q" for kind in (np.int64, np.int32, np.int16, np.int8)},
+    **{SCALAR_CODES[kind]: "Q" for kind in (np.uint64, np.uint32, np.uint16, np.uint8)},
+}
+_MAKERS: Final[dict[int, Any]] = {
+    INT: int,
+    FLOAT: float,
+    BOOL: bool,
+    **{code: kind for kind, code in SCALAR_CODES.items()},
+}
+
+
+class RecordWriter:
+    """Packs infos that look like the one before.
+
+    Only the second info in a row with the same keys and types becomes a record,
+    so infos that change all the time cost one comparison.
+    """
+
+    def __init__(self) -> None:
+        """Start without a schema."""
+        self._keys: list[str] = []
+        self._types: list[type] = []
+        self._head = b""
+        self._values = struct.Struct("<")
+        self._raw: tuple[int, ...] = ()
+
+    def pack(self, info: dict[str, Any]) -> bytes | None:
+        """Return ``info`` as a record, or None where it must go as a value."""
+        if list(info) != self._keys or [type(v) for v in info.values()] != self._types:
+            self._learn(info)
+            return None
+        if not self._head:
+            return None
+        try:
+            if not self._raw:
+                return self._head + self._values.pack(*info.values())
+            values = list(info.values())
+            for index in self._raw:
+                values[index] = values[index].tobytes()
+            return self._head + self._values.pack(*values)
+        except (struct.error, OverflowError):
+            return None  # an int beyond 64 bits: the slow path names its path
+
+    def _learn(self, info: dict[str, Any]) -> None:
+        self._keys = list(info)
+        self._types = [type(value) for value in info.values()]
+        self._head = b""
+        if len(info) > _MAX_KEYS or any(type(key) is not str for key in info):
+            return
+        codes = [_PYTHON_CODES.get(t) or SCALAR_CODES.get(t, 0) for t in self._types]
+        if 0 in codes:
+            return
+        self._raw = tuple(i for i, code in enumerate(codes) if _FORMATS[code] == "8s")
+        self._values = struct.Struct("<" + "".join(_FORMATS[code] for code in codes))
+        try:
+            schema = msgpack.packb(
+                [x for pair in zip(self._keys, codes, strict=True) for x in pair]
+            )
+        except UnicodeEncodeError:
+            return
+        padding = bytes(align(len(schema), 8) - len(schema))
+        self._head = _HEAD.pack(len(schema), self._values.size) + schema + padding
+
+
+class RecordReader:
+    """Unpacks records, and keeps the compiled form of the last schema."""
+
+    def __init__(self) -> None:
+        """Start without a schema."""
+        self._schema = b""
+        self._keys: list[str] = []
+        self._makers: list[Any] = []
+        self._values = struct.Struct("<")
+
+    def unpack(self, record: memoryview) -> dict[str, Any]:
+        """Return the info that ``record`` stands for.
+
+        Raises:
+            DecodeError: The record is malformed.
+        """
+        if len(record) < 8:
+            raise DecodeError("a record of less than 8 bytes", "$.info")
+        schema_bytes, values_bytes = _HEAD.unpack_from(record)
+        start = 8 + align(schema_bytes, 8)
+        if start + values_bytes != len(record):
+            raise DecodeError("a record's lengths do not add up", "$.info")
+        schema = record[8 : 8 + schema_bytes]
+        if schema != self._schema:
+            self._learn(bytes(schema))
+        if values_bytes != self._values.size:
+            raise DecodeError("a record's values do not fit its schema", "$.info")
+        values = self._values.unpack_from(record, start)
+        try:
+            return {
+                key: make(value)
+                for key, make, value in zip(
+                    self._keys, self._makers, values, strict=True
+                )
+            }
+        except OverflowError as error:
+            raise DecodeError("a record's value is out of range", "$.info") from error
+
+    def _learn(self, schema: bytes) -> None:
+        try:
+            items = msgpack.unpackb(schema, raw=False)
+        except (ValueError, msgpack.UnpackException, RecursionError) as error:
+            raise DecodeError("a record's schema is malformed", "$.info") from error
+        if type(items) is not list or len(items) % 2 or len(items) > 2 * _MAX_KEYS:
+            raise DecodeError("a record's schema is malformed", "$.info")
+        keys, codes = items[::2], items[1::2]
+        if any(type(key) is not str for key in keys) or len(set(keys)) != len(keys):
+            raise DecodeError("a record's keys are malformed", "$.info")
+        if any(type(code) is not int or code not in _FORMATS for code in codes):
+            raise DecodeError("a record's type codes are malformed", "$.info")
+        self._keys = keys
+        self._makers = [
+            _raw_maker(code) if _FORMATS[code] == "8s" else _MAKERS[code]
+            for code in codes
+        ]
+        self._values = struct.Struct("<" + "".join(_FORMATS[code] for code in codes))
+        self._schema = schema
+
+
+def _raw_maker(code: int) -> Any:
+    dtype = np.dtype(_MAKERS[code])
+
+    def make(raw: bytes) -> Any:
+        if dtype.kind == "b" and raw[0] > 1:
+            raise DecodeError("a bool is a byte 0 or 1", "$.info")
+        return np.frombuffer(raw, dtype, 1)[0]
+
+    return make

@@ -1,0 +1,1 @@
+"""Whole messages between two processes of one machine. Synchronous."""

@@ -1,0 +1,69 @@
+"""What every transport promises: the contract in ``rlay.testing.contract``."""
+
+import threading
+from typing import Protocol
+
+from rlay.protocol.buffers import MessageBuffer
+from rlay.transport.peers import PeerWatch
+from rlay.transport.waiting import Patience
+
+
+class Channel(Protocol):
+    """One end of a session: whole messages, one in flight in each direction.
+
+    A message of sequence s is written into ``outgoing[s & 1]`` and then sent. A
+    received message stays where it is until :meth:`take`, and for one message
+    longer.
+
+    Attributes:
+        name: Of the channel.
+        incarnation: Of the environment's life.
+        session: Of the attachment.
+        outgoing: The two buffers for messages to the peer.
+        incoming: The two buffers in which messages of one part arrive.
+        watch: Says whether the peer lives.
+        guard: Held while a thread uses the channel. It is never free again in a
+            forked child.
+        forked: Whether this is a forked child's copy.
+    """
+
+    name: str
+    incarnation: int
+    session: int
+    outgoing: tuple[MessageBuffer, MessageBuffer]
+    incoming: tuple[MessageBuffer, MessageBuffer]
+    watch: PeerWatch
+    guard: threading.Lock
+    forked: bool
+
+    def send(self, sequence: int) -> None:
+        """Send what is in the buffer of ``sequence``. Never blocks.
+
+        The peer must have taken the message before; in lock step it has.
+        """
+
+    def send_parts(self, sequence: int, payload: bytes, patience: Patience) -> None:
+        """Send a payload that exceeds the buffer, whose header is filled.
+
+        Raises:
+            MessageTooLarge: It exceeds ``max_message_bytes``. Nothing was sent.
+        """
+
+    def receive(self, patience: Patience) -> MessageBuffer:
+        """Wait for the next message and return it whole.
+
+        Raises:
+            RLayTimeout: As ``patience`` says.
+            PeerLost: The peer is gone and left no message.
+            RemoteProtocolError: The peer broke the protocol.
+        """
+
+    def receive_nowait(self) -> bool:
+        """Return whether a message, or its first part, is there."""
+
+    def take(self) -> None:
+        """Tell the peer that the message was read."""
+
+    @property
+    def request_taken(self) -> bool:
+        """Whether the peer has taken what was sent last."""

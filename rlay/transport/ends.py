@@ -1,0 +1,141 @@
+"""What both ends of a channel in memory have in common."""
+
+import contextlib
+import secrets
+
+from rlay.protocol import slot_layout as at
+from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import (
+    GREETING_SLOT_BYTES,
+    MAX_GREETING_BYTES,
+    Capability,
+    CloseReason,
+    Kind,
+    PeerState,
+)
+from rlay.transport import futex
+from rlay.transport.forks import close_in_child
+from rlay.transport.header import ChannelHeader, EndLine
+from rlay.transport.slot_channel import make_ring
+from rlay.transport.slots import SlotReader, SlotWriter
+from rlay.transport.stores import End, Store
+from rlay.transport.waiting import Patience, WaitPolicy, own_bell_kind
+
+CAPABILITIES = (
+    Capability.FIFO
+    | Capability.RECORDS
+    | (Capability.FUTEX if futex.AVAILABLE else Capability.NONE)
+)
+_GREETING_SEQUENCE = 1
+_NO_SPIN = WaitPolicy(0)
+
+
+def draw_id() -> int:
+    """Return a random 64-bit number that is not 0: an incarnation, or a session."""
+    return secrets.randbits(64) or 1
+
+
+class MemEnd:
+    """One end: its lock, its line in the header, and both greeting slots.
+
+    Attributes:
+        name: Of the channel.
+        header: Of the channel.
+        line: What this end says of itself.
+        peer: What the other end says of itself.
+    """
+
+    def __init__(self, store: Store, end: End) -> None:
+        """Cover the header of ``store``; its magic was checked."""
+        self.name = store.name
+        self.header = ChannelHeader(store.header)
+        lines = {End.SERVER: self.header.server, End.CLIENT: self.header.client}
+        self.line: EndLine = lines[end]
+        self.peer: EndLine = lines[end.other]
+        self._store = store
+        self._end = end
+        self._closed = False
+        self._forked = False
+        close_in_child(self)
+
+    def _greeting_slots(self) -> tuple[SlotWriter, SlotReader]:
+        memory, capacity = self._store.header, at.greeting_capacity()
+        places = (at.REQUEST_GREETING_OFFSET, at.REPLY_GREETING_OFFSET)
+        outgoing, incoming = places if self._end is End.CLIENT else places[::-1]
+        other = self._end.other
+
+        def slot(place: int) -> memoryview:
+            return memory[place : place + GREETING_SLOT_BYTES]
+
+        return (
+            SlotWriter(
+                slot(outgoing),
+                capacity,
+                make_ring(memory, outgoing, self.peer, self._store, other),
+                _NO_SPIN,
+            ),
+            SlotReader(
+                slot(incoming),
+                capacity,
+                make_ring(memory, incoming, self.peer, self._store, other),
+                _NO_SPIN,
+            ),
+        )
+
+    def _announce(self) -> None:
+        self.line.announce(own_bell_kind(), CAPABILITIES)
+
+    def _send_greeting(
+        self,
+        writer: SlotWriter,
+        kind: Kind,
+        payload: bytes,
+        ids: tuple[int, int],
+        patience: Patience,
+    ) -> None:
+        writer.wait_until_taken(patience)
+        buffer = writer.buffers[_GREETING_SEQUENCE & 1]
+        buffer.stamp(*ids)
+        overflow = buffer.write(int(kind), payload)
+        if overflow is None:
+            writer.publish(_GREETING_SEQUENCE)
+        else:
+            writer.publish_parts(_GREETING_SEQUENCE, overflow, patience)
+
+    def _receive_greeting(
+        self, reader: SlotReader, patience: Patience
+    ) -> MessageBuffer:
+        """Return the next whole greeting, in memory of its own, and take it.
+
+        What a dead peer left half-said is skipped.
+        """
+        while True:
+            buffer = reader.receive(patience)
+            if buffer.part[0]:
+                reader.take_and_ring()
+                continue
+            return reader.assemble(buffer, MAX_GREETING_BYTES, patience)
+
+    def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+        """Say goodbye and let go. Twice is harmless; a forked child's is too."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._forked:
+            with contextlib.suppress(ValueError):
+                self.line.say(PeerState.CLOSED, reason)
+            self._say_goodbye()
+            self._store.release(self._end)
+        self._store.close()
+
+    def _say_goodbye(self) -> None:
+        """Wake the peer, so that it sees the goodbye at once."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end was closed."""
+        return self._closed
+
+    def abandon(self) -> None:
+        """Leave everything to the parent, in a forked child."""
+        self._forked = True

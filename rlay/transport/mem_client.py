@@ -1,0 +1,194 @@
+"""The end of a channel in memory that opens what a server made."""
+
+import os
+
+from rlay.errors import (
+    ChannelBusy,
+    ChannelError,
+    ChannelNoSpace,
+    ChannelNotFound,
+    Draining,
+    RemoteEnvError,
+    RemoteProtocolError,
+    SpaceMismatch,
+    VersionMismatch,
+)
+from rlay.protocol.constants import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    PROTOCOL_VERSION,
+    ErrorCode,
+    Kind,
+)
+from rlay.protocol.greeting import Hello, Refusal, Welcome
+from rlay.protocol.names import check_name
+from rlay.transport.directory import ChannelDirectory
+from rlay.transport.ends import MemEnd
+from rlay.transport.header import ChannelFacts, ChannelHeader
+from rlay.transport.peers import Deadline, PeerWatch, connecting
+from rlay.transport.slot_channel import SlotChannel, SlotGeometry
+from rlay.transport.stores import End, FileStore, Store
+from rlay.transport.waiting import WaitPolicy
+
+Ids = tuple[int, int]
+
+
+class MemClient(MemEnd):
+    """Opens a channel and greets its server.
+
+    The order of calls: :meth:`open`, :meth:`greet`, :meth:`attach` and the
+    session, :meth:`close`.
+
+    Attributes:
+        facts: What the channel's header says.
+        watch: Says whether the server lives.
+    """
+
+    def __init__(self, store: Store, facts: ChannelFacts) -> None:
+        """Cover a store whose client end is held and whose header was checked."""
+        super().__init__(store, End.CLIENT)
+        self.facts = facts
+        self.watch = PeerWatch(
+            self.peer,
+            store.make_probe(End.SERVER),
+            f"the server of channel {self.name!r}",
+        )
+        self._announce()
+        self._writer, self._reader = self._greeting_slots()
+        self._channel: SlotChannel | None = None
+
+    @classmethod
+    def open(
+        cls, name: str, directory: str | os.PathLike[str] | None = None
+    ) -> "MemClient":
+        """Open the channel ``name`` and hold its client end.
+
+        Args:
+            name: Of the channel.
+            directory: Where channels live; None for the default.
+
+        Raises:
+            ChannelNotFound: There is none, or its server is gone.
+            ChannelBusy: Somebody else holds the client end.
+            ChannelError: The name is not allowed, or the files are not sound.
+            VersionMismatch: The channel is of another major version.
+        """
+        check_name(name)
+        root = ChannelDirectory.open(directory, create=False)
+        try:
+            store = FileStore.open(root, name)
+        except BaseException:
+            root.close()
+            raise
+        try:
+            facts = ChannelHeader(store.header).check(store.path)
+            if not store.make_probe(End.SERVER)():
+                raise ChannelNotFound(
+                    f"channel {name!r} is stale: its server is gone without a goodbye"
+                )
+            if not store.hold(End.CLIENT):
+                raise ChannelBusy(store.busy_text(End.CLIENT))
+            if not store.is_current():
+                raise ChannelNotFound(f"channel {name!r} was just replaced")
+            return cls(store, facts)
+        except BaseException:
+            store.close()
+            raise
+
+    def greet(
+        self, hello: Hello, ids: Ids, timeout_s: float | None
+    ) -> tuple[Ids, Welcome]:
+        """Say Hello and wait for the answer.
+
+        Args:
+            hello: What to say.
+            ids: Incarnation and session; the one that the server draws is 0.
+            timeout_s: How long to wait, in seconds; None for ever.
+
+        Returns:
+            Both ids, and what the server said.
+
+        Raises:
+            ConnectTimeout: No answer in time.
+            PeerLost: The server died meanwhile.
+            RLayError: What the server's refusal says.
+        """
+        patience = Deadline(
+            self.watch,
+            timeout_s,
+            connecting(
+                timeout_s,
+                f"channel {self.name!r} exists and its server ({self.peer.who}) is "
+                "alive, but it did not answer the greeting: it may be busy in a step",
+            ),
+        )
+        while self._reader.pending:  # what a client before us did not read any more
+            self._reader.take_and_ring()
+        self._send_greeting(self._writer, Kind.HELLO, hello.encode(), ids, patience)
+        while True:
+            buffer = self._receive_greeting(self._reader, patience)
+            answered = (buffer.incarnation, buffer.session)
+            if any(
+                ours and ours != theirs
+                for ours, theirs in zip(ids, answered, strict=True)
+            ):
+                continue  # it was for the client before us
+            kind = buffer.kind
+            if kind is Kind.REFUSAL:
+                raise refusal_error(Refusal.decode(buffer.body()))
+            if kind is not Kind.WELCOME:
+                raise RemoteProtocolError(f"{kind.name} came in answer to a HELLO")
+            return answered, Welcome.decode(buffer.body())
+
+    def attach(
+        self, welcome: Welcome, ids: Ids, policy: WaitPolicy | None = None
+    ) -> SlotChannel:
+        """Map the slots that a Welcome speaks of and return the session.
+
+        Raises:
+            ChannelError: The slots are not there or not sound.
+        """
+        generation = welcome.generation
+        memory = self._store.open_slots(generation)
+        geometry = SlotGeometry.read(memory, generation, self._store.path)
+        self._channel = SlotChannel(
+            self._store,
+            memory,
+            geometry,
+            End.CLIENT,
+            self.peer,
+            self.watch,
+            ids,
+            policy=policy,
+            max_message_bytes=min(DEFAULT_MAX_MESSAGE_BYTES, welcome.max_message_bytes),
+        )
+        return self._channel
+
+    def _say_goodbye(self) -> None:
+        if self._channel is not None:
+            self._channel.wake_peer()
+        else:
+            self._writer.wake_reader()
+
+
+def refusal_error(refusal: Refusal) -> Exception:
+    """Return the exception that a server's refusal stands for."""
+    text = f"the server refused: {refusal.message}"
+    if refusal.code == ErrorCode.ENVIRONMENT:
+        return RemoteEnvError(refusal.remote_type, refusal.message, refusal.traceback)
+    kinds: dict[int, type[Exception]] = {
+        ErrorCode.SPACE_MISMATCH: SpaceMismatch,
+        ErrorCode.NUM_ENVS: SpaceMismatch,
+        ErrorCode.UNSUPPORTED: ChannelError,
+        ErrorCode.BUSY: ChannelBusy,
+        ErrorCode.NO_SPACE: ChannelNoSpace,
+        ErrorCode.DRAINING: Draining,
+    }
+    if refusal.code == ErrorCode.VERSION:
+        return VersionMismatch(PROTOCOL_VERSION, _stated_version(refusal.message))
+    kind = kinds.get(refusal.code)
+    return kind(text) if kind else RemoteProtocolError(text)
+
+
+def _stated_version(text: str) -> int:
+    digits = [word for word in text.replace(",", " ").split() if word.isdigit()]
+    return int(digits[0]) if digits else 0

@@ -1,0 +1,172 @@
+"""The other end: is it there, and how long do we wait for it?"""
+
+import time
+from collections.abc import Callable
+
+from rlay.errors import (
+    ChannelClosed,
+    ConnectTimeout,
+    LinkDown,
+    PeerLost,
+    RLayTimeout,
+)
+from rlay.protocol.constants import CloseReason, Holder, PeerState
+from rlay.transport.header import EndLine
+from rlay.transport.waiting import SLICE_S
+
+RESUME_WINDOW_S = 300.0
+"""How long a bridge may be gone before its session is over."""
+
+_REASONS = {
+    CloseReason.NONE: "without a reason",
+    CloseReason.CLOSED: "by close()",
+    CloseReason.DRAINING: "because its process shuts down",
+    CloseReason.ENVIRONMENT_EXITED: "because the environment ended its process",
+    CloseReason.PROTOCOL_ERROR: "after a breach of the protocol",
+    CloseReason.REPLACED: "because a newer session took over",
+    CloseReason.VANISHED: "because it vanished",
+}
+
+
+class PeerGone(ChannelClosed):
+    """The peer said goodbye.
+
+    Attributes:
+        reason: Why.
+    """
+
+    def __init__(self, message: str, reason: CloseReason) -> None:
+        """Keep the reason."""
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle with the reason."""
+        return type(self), (*self.args, self.reason)
+
+
+class PeerWatch:
+    """Says whether the other end is alive: by its lock, and by what it says.
+
+    A process that holds its lock is alive, however long it is silent. Where a
+    bridge holds the lock for a peer on another machine, a free lock means only
+    that the bridge is being restarted.
+    """
+
+    def __init__(
+        self,
+        line: EndLine,
+        held: Callable[[], bool],
+        what: str,
+        superseded: Callable[[], bool] | None = None,
+    ) -> None:
+        """Watch one end.
+
+        Args:
+            line: What it says of itself.
+            held: Says whether its lock is held.
+            what: Its name in messages, such as ``the backend of channel 'x'``.
+            superseded: Says whether somebody newer took its place.
+        """
+        self._line = line
+        self._held = held
+        self._what = what
+        self._superseded = superseded
+        self._down_since: float | None = None
+
+    def check(self) -> bool:
+        """Return whether the link is up.
+
+        Raises:
+            PeerGone: The peer said goodbye.
+            PeerLost: It is gone without a word.
+            LinkDown: Its link was down for longer than the resume window.
+        """
+        line = self._line
+        state = line.state
+        if state == PeerState.CLOSED:
+            raise self._gone()
+        if state == PeerState.LOST:
+            raise PeerLost(f"{self._what} was lost")
+        if self._superseded is not None and self._superseded():
+            raise PeerLost(f"{self._what} was replaced by a newer one")
+        if state == PeerState.LINK_DOWN or not self._held():
+            return self._missing(line)
+        self._down_since = None
+        return True
+
+    def _gone(self) -> PeerGone:
+        reason = self._line.reason
+        return PeerGone(f"{self._what} was closed {_REASONS[reason]}", reason)
+
+    def _missing(self, line: EndLine) -> bool:
+        if line.holder != Holder.BRIDGE:
+            if line.state == PeerState.CLOSED:  # it said so, then let go of the lock
+                raise self._gone()
+            raise PeerLost(
+                f"{self._what} is gone: {line.who} ended without a goodbye "
+                "(killed, crashed, or out of memory)"
+            )
+        now = time.monotonic()
+        if self._down_since is None:
+            self._down_since = now
+        if now - self._down_since > RESUME_WINDOW_S:
+            raise LinkDown(
+                f"the link to {self._what} was down for more than "
+                f"{RESUME_WINDOW_S:.0f} s"
+            )
+        return False
+
+
+class Deadline:
+    """Patience with a limit: the peer must live, and time must not be up.
+
+    Time during which the link is known to be down does not count.
+    """
+
+    def __init__(
+        self,
+        watch: PeerWatch | None,
+        timeout_s: float | None,
+        error: Callable[[], RLayTimeout],
+    ) -> None:
+        """Set the limit; the time runs from each :meth:`start`.
+
+        Args:
+            watch: Who must live; None for nobody.
+            timeout_s: In seconds, or None to wait for ever.
+            error: Makes what is raised when the time is up.
+        """
+        self._watch = watch
+        self._timeout_s = timeout_s
+        self._error = error
+        self._began = self._checked = 0.0
+
+    def start(self) -> float:
+        """Note that a sleep begins; return its first slice in seconds."""
+        self._began = self._checked = time.monotonic()
+        timeout = self._timeout_s
+        return SLICE_S if timeout is None or timeout >= SLICE_S else max(timeout, 0.0)
+
+    def check(self) -> float:
+        """Return the next slice in seconds.
+
+        Raises:
+            RLayTimeout: The time is up.
+            PeerLost: The peer is gone; or another error of :class:`PeerWatch`.
+        """
+        now = time.monotonic()
+        if self._watch is not None and not self._watch.check():
+            self._began += now - self._checked
+        self._checked = now
+        if self._timeout_s is None:
+            return SLICE_S
+        left = self._timeout_s - (now - self._began)
+        if left <= 0:
+            raise self._error()
+        return min(left, SLICE_S)
+
+
+def connecting(timeout_s: float | None, text: str) -> Callable[[], RLayTimeout]:
+    """Return a maker of :class:`ConnectTimeout` that says what is missing."""
+    return lambda: ConnectTimeout(f"{text} within {timeout_s} s")

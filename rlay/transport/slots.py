@@ -1,0 +1,218 @@
+"""The two ends of one slot: publish, wait, take.
+
+The layout and its rules are in :mod:`rlay.protocol.slot_layout`.
+"""
+
+from collections.abc import Callable
+
+from rlay.errors import DecodeError, MessageTooLarge
+from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import MESSAGE_HEADER_BYTES, UINT32_MASK
+from rlay.protocol.slot_layout import (
+    PUBLISHED_BELL_OFFSET,
+    PUBLISHED_BELL_WORD,
+    PUBLISHED_OFFSET,
+    PUBLISHED_WORD,
+    SEQUENCE_WORD,
+    SLOT_CONTROL_BYTES,
+    TAKEN_BELL_OFFSET,
+    TAKEN_BELL_WORD,
+    TAKEN_OFFSET,
+    TAKEN_WORD,
+    buffer_offset,
+)
+from rlay.transport.ordering import STORES_ARE_ORDERED, make_fence
+from rlay.transport.waiting import Patience, WaitPolicy, make_wait
+
+Ring = Callable[[int], None]
+"""Wakes who sleeps on the word at this offset of the slot."""
+
+
+def _buffers(slot: memoryview, capacity: int) -> tuple[MessageBuffer, MessageBuffer]:
+    size = MESSAGE_HEADER_BYTES + capacity
+    first, second = (buffer_offset(index, capacity) for index in (0, 1))
+    return (
+        MessageBuffer(slot[first : first + size]),
+        MessageBuffer(slot[second : second + size]),
+    )
+
+
+class SlotWriter:
+    """The writing end of a slot.
+
+    Attributes:
+        buffers: The two message buffers; a message of sequence s goes into
+            ``buffers[s & 1]``.
+        publish: Makes the message of a given sequence visible, in the buffer
+            that belongs to it, and wakes the reader if it sleeps. The caller has
+            made sure that the message before was taken.
+    """
+
+    def __init__(
+        self, slot: memoryview, capacity: int, ring: Ring, policy: WaitPolicy
+    ) -> None:
+        """Cover ``slot``, whose payloads hold ``capacity`` bytes."""
+        self.buffers = _buffers(slot, capacity)
+        self._words = slot[:SLOT_CONTROL_BYTES].cast("I")
+        self._ring = ring
+        fence = make_fence()
+        self._wait_taken = make_wait(
+            slot, TAKEN_OFFSET, TAKEN_BELL_OFFSET, fence, policy
+        )
+        self.publish = self._compile_publish(ring, fence)
+
+    def _compile_publish(
+        self, ring: Ring, fence: Callable[[], None]
+    ) -> Callable[[int], None]:
+        words, buffers = self._words, self.buffers
+        headers = (buffers[0].words, buffers[1].words)
+        published, bell, ordered = (
+            PUBLISHED_WORD,
+            PUBLISHED_BELL_WORD,
+            STORES_ARE_ORDERED,
+        )
+
+        def publish(sequence: int) -> None:
+            index = sequence & 1
+            headers[index][SEQUENCE_WORD] = sequence
+            if not ordered:
+                fence()
+            # Bit 0 says which buffer, the others count.
+            words[published] = (words[published] & ~1) + 2 & UINT32_MASK | index
+            fence()
+            if words[bell]:
+                ring(PUBLISHED_OFFSET)
+
+        return publish
+
+    def wake_reader(self) -> None:
+        """Wake the reader without a message, so that it looks who is there."""
+        self._ring(PUBLISHED_OFFSET)
+
+    @property
+    def taken(self) -> bool:
+        """Whether the reader has taken all that was published."""
+        return self._words[TAKEN_WORD] == self._words[PUBLISHED_WORD]
+
+    def wait_until_taken(self, patience: Patience) -> None:
+        """Wait until the reader has taken what was published."""
+        words = self._words
+        while (taken := words[TAKEN_WORD]) != words[PUBLISHED_WORD]:
+            self._wait_taken(taken, patience)
+
+    def publish_parts(self, sequence: int, payload: bytes, patience: Patience) -> None:
+        """Publish a message whose payload exceeds the slot, part by part.
+
+        The buffer's header holds kind, flags and reward already. Returns when
+        the last part is taken, the header saying "one part" again.
+        """
+        buffer = self.buffers[sequence & 1]
+        room = len(buffer.payload)
+        parts = max(1, -(-len(payload) // room))
+        for part in range(parts):
+            piece = payload[part * room : (part + 1) * room]
+            buffer.payload[: len(piece)] = piece
+            buffer.set_part(part, parts, len(piece), len(payload))
+            self.publish(sequence)
+            self.wait_until_taken(patience)
+        buffer.set_part(0, 1, 0, 0)
+
+
+class SlotReader:
+    """The reading end of a slot.
+
+    Attributes:
+        buffers: The two message buffers.
+        receive: Waits for the next message, or part, and returns its buffer. It
+            stays the next one until :attr:`take` is called.
+        take: Tells the writer that the message was read.
+    """
+
+    def __init__(
+        self, slot: memoryview, capacity: int, ring: Ring, policy: WaitPolicy
+    ) -> None:
+        """Cover ``slot``, whose payloads hold ``capacity`` bytes."""
+        self.buffers = _buffers(slot, capacity)
+        self._words = slot[:SLOT_CONTROL_BYTES].cast("I")
+        self._ring = ring
+        self._fence = make_fence()
+        wait = make_wait(
+            slot, PUBLISHED_OFFSET, PUBLISHED_BELL_OFFSET, self._fence, policy
+        )
+        self.receive, self.take = self._compile(wait)
+
+    def _compile(
+        self, wait: Callable[[int, Patience], None]
+    ) -> tuple[Callable[[Patience], MessageBuffer], Callable[[], None]]:
+        words, buffers, fence = self._words, self.buffers, self._fence
+        published, taken, ordered = PUBLISHED_WORD, TAKEN_WORD, STORES_ARE_ORDERED
+
+        def receive(patience: Patience) -> MessageBuffer:
+            before = words[taken]
+            now = words[published]
+            if now == before:
+                wait(before, patience)
+                now = words[published]
+            if not ordered:
+                fence()
+            return buffers[now & 1]
+
+        def take() -> None:
+            if not ordered:
+                fence()
+            words[taken] = words[published]
+
+        return receive, take
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message waits to be taken."""
+        return self._words[TAKEN_WORD] != self._words[PUBLISHED_WORD]
+
+    def take_and_ring(self) -> None:
+        """Take, and wake a writer who waits for it."""
+        self.take()
+        self._fence()
+        if self._words[TAKEN_BELL_WORD]:
+            self._ring(TAKEN_OFFSET)
+
+    def assemble(
+        self, first: MessageBuffer, limit_bytes: int, patience: Patience
+    ) -> MessageBuffer:
+        """Return a message that comes in parts, in memory of its own.
+
+        All parts are taken here; to take once more does no harm.
+
+        Args:
+            first: The buffer of its first part, as :attr:`receive` returned it.
+            limit_bytes: Refuse larger messages before taking memory for them.
+            patience: For the parts that are still to come.
+
+        Raises:
+            MessageTooLarge: It exceeds ``limit_bytes``.
+            DecodeError: The parts do not belong together.
+        """
+        parts = max(1, first.part[1])
+        total = first.total_bytes if parts > 1 else len(first.body())
+        if total > limit_bytes:
+            raise MessageTooLarge(total, limit_bytes)
+        whole = MessageBuffer.private(total)
+        whole.words[:] = first.words[:]
+        done, buffer = 0, first
+        for part in range(parts):
+            if part:
+                buffer = self.receive(patience)
+            body = buffer.body()
+            if buffer.part[0] != part or done + len(body) > total:
+                raise DecodeError(
+                    f"part {buffer.part} came in place of {(part, parts)}"
+                )
+            if part + 1 < parts and not len(body):
+                raise DecodeError(f"part {part} of {parts} is empty")
+            whole.payload[done : done + len(body)] = body
+            done += len(body)
+            self.take_and_ring()
+        if done != total:
+            raise DecodeError(f"the parts of {total} bytes sum up to {done}")
+        whole.set_part(0, 1, min(total, UINT32_MASK), total)
+        return whole
