@@ -14,8 +14,6 @@ import pytest
 from tests.support.children import Children, child_environment
 from tests.support.leftovers import Holdings
 
-pytest_plugins = ["pytester"]  # for tests/support/test_guards.py
-
 # No property is about speed; a busy machine must not fail one.
 hypothesis.settings.register_profile("rlay", deadline=None)
 hypothesis.settings.load_profile("rlay")
