@@ -10,6 +10,7 @@ Requester (asks; one request in flight)::
     IDLE      begin                          SEND       WAITING   sequence + 1
     WAITING   reply, same sequence           ACCEPT     IDLE
     WAITING   reply, older sequence          DROP       WAITING
+    WAITING   cancel (nothing was sent)      -          IDLE      sequence as before
     WAITING   abandon (time-out, interrupt)  -          LATE
     LATE      reply, same sequence           DISCARD    IDLE
     LATE      reply, older sequence          DROP       LATE
@@ -153,6 +154,12 @@ class Requester:
         self.state = _WAITING
         self.sequence = sequence = next_sequence(self.sequence)
         return sequence
+
+    def cancel(self, before: int) -> None:
+        """Undo :meth:`begin`: nothing was sent, ``before`` was the last sequence."""
+        if self.state is _WAITING:
+            self.state = _IDLE
+            self.sequence = before
 
     def receive(self, sequence: int) -> Outcome:
         """Take note of a reply and return what to do with it."""

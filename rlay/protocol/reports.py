@@ -1,5 +1,6 @@
 """Reports on the wire: what the environment's end says."""
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,10 +63,22 @@ class ReportWriter:
     """
 
     def __init__(
-        self, agreement: Agreement, buffers: tuple[MessageBuffer, ...]
+        self,
+        agreement: Agreement,
+        buffers: tuple[MessageBuffer, ...],
+        admit: Callable[[Any], Any] = lambda observation: observation,
     ) -> None:
-        """Compile for ``buffers``."""
+        """Compile for ``buffers``.
+
+        Args:
+            agreement: Of this session.
+            buffers: Those of the slot.
+            admit: Called with an observation that is not exactly of the types,
+                dtypes and shapes of its leaves, or that has variable parts. It
+                returns what to send instead, or raises.
+        """
         layout = agreement.report_layout
+        self._admit = admit
         self._fixed_bytes = layout.fixed_bytes
         self._variable = layout.variable
         self._batched = agreement.batched
@@ -102,10 +115,13 @@ class ReportWriter:
         else:
             words[REWARD_TYPE_WORD] = code = buffer.store_number(reward)
         try:
+            if self._variable:
+                observation = self._admit(observation)
             buffer.bound.store(observation)
         except Misfit:
-            buffer.bound.variable.clear()
             word &= ~_FIXED
+            observation, fits = self._store_admitted(buffer, observation)
+            word |= fits
         if info or self._variable or not word & _FIXED or not code or word < 0:
             return self._with_tail(
                 buffer, word, observation, info, (reward, terminated, truncated), code
@@ -140,6 +156,23 @@ class ReportWriter:
         fixed_bytes = self._fixed_bytes if word & _FIXED else 0
         return write_tail(buffer, word, fixed_bytes, items)
 
+    def _store_admitted(
+        self, buffer: MessageBuffer, observation: Any
+    ) -> tuple[Any, int]:
+        """Store an observation; return what was admitted, and FIXED if it fits."""
+        binding = buffer.bound
+        for last in (False, True):
+            if last or self._variable:
+                observation = self._admit(observation)
+            binding.variable.clear()
+            try:
+                binding.store(observation)
+            except Misfit:
+                continue
+            return observation, _FIXED
+        binding.variable.clear()
+        return observation, 0
+
     def _observation_items(
         self, buffer: MessageBuffer, word: int, observation: Any
     ) -> tuple[Any, Any]:
@@ -172,10 +205,8 @@ class ReportWriter:
             if not _store_extra(binding.extra[name], value):
                 odd[index] = [value]
         binding.extra["$status"][...] = 0
-        try:
-            binding.store(observation)
-        except Misfit:
-            binding.variable.clear()
+        observation, fits = self._store_admitted(buffer, observation)
+        if not fits:
             word = _TRANSITION
             odd = [[reward], [terminated], [truncated]]
         buffer.words[REWARD_TYPE_WORD] = ABSENT
@@ -195,12 +226,8 @@ class ReportWriter:
         self, buffer: MessageBuffer, observation: Any, info: Any
     ) -> bytes | None:
         """Write the first observation of an episode."""
-        word = int(Kind.RESET_RESULT) | _FIXED
-        try:
-            buffer.bound.store(observation)
-        except Misfit:
-            buffer.bound.variable.clear()
-            word &= ~_FIXED
+        observation, fits = self._store_admitted(buffer, observation)
+        word = int(Kind.RESET_RESULT) | fits
         buffer.words[REWARD_TYPE_WORD] = ABSENT
         items = [
             *self._observation_items(buffer, word, observation),

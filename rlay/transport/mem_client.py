@@ -112,23 +112,41 @@ class MemClient(MemEnd):
             PeerLost: The server died meanwhile.
             RLayError: What the server's refusal says.
         """
-        patience = Deadline(
+        self.send_hello(hello, ids, timeout_s)
+        return self.receive_welcome(ids, timeout_s)
+
+    def _patience(self, timeout_s: float | None) -> Deadline:
+        return Deadline(
             self.watch,
             timeout_s,
             connecting(
                 timeout_s,
                 f"channel {self.name!r} exists and its server ({self.peer.who}) is "
-                "alive, but it did not answer the greeting: it may be busy in a step",
+                "alive, but it did not answer the greeting",
             ),
         )
+
+    def send_hello(self, hello: Hello, ids: Ids, timeout_s: float | None) -> None:
+        """Say Hello; the first half of :meth:`greet`."""
         while self._reader.pending:  # what a client before us did not read any more
             self._reader.take_and_ring()
-        self._send_greeting(self._writer, Kind.HELLO, hello.encode(), ids, patience)
+        self._send_greeting(
+            self._writer, Kind.HELLO, hello.encode(), ids, self._patience(timeout_s)
+        )
+
+    def receive_welcome(
+        self, ids: Ids, timeout_s: float | None
+    ) -> tuple[Ids, Welcome]:
+        """Wait for the answer to a Hello; the second half of :meth:`greet`.
+
+        After a ConnectTimeout it may be called again; 0 looks once.
+        """
+        patience = self._patience(timeout_s)
         while True:
             buffer = self._receive_greeting(self._reader, patience)
             answered = (buffer.incarnation, buffer.session)
             if any(
-                ours and ours != theirs
+                ours not in (0, theirs)
                 for ours, theirs in zip(ids, answered, strict=True)
             ):
                 continue  # it was for the client before us
