@@ -27,6 +27,7 @@ Responder (answers)::
     READY     request, any other             BREACH     OVER
     RUNNING   request, any other             BREACH     OVER
     RUNNING   answer                         SEND       READY
+    READY     cancel (nothing was sent)      -          RUNNING
     any       lose                           -          OVER
 
 Sequences are 32-bit, start at 1 in each session, skip 0 and wrap. Older means a
@@ -155,11 +156,12 @@ class Requester:
         self.sequence = sequence = next_sequence(self.sequence)
         return sequence
 
-    def cancel(self, before: int) -> None:
-        """Undo :meth:`begin`: nothing was sent, ``before`` was the last sequence."""
+    def cancel(self) -> None:
+        """Undo :meth:`begin`: nothing was sent."""
         if self.state is _WAITING:
             self.state = _IDLE
-            self.sequence = before
+            # 0 stands before 1, also after a wrap: both lead to 1 again.
+            self.sequence = (self.sequence - 1) & UINT32_MASK
 
     def receive(self, sequence: int) -> Outcome:
         """Take note of a reply and return what to do with it."""
@@ -229,6 +231,11 @@ class Responder:
             raise LocalProtocolError("there is no request to answer")
         self.state = _READY
         return self.sequence
+
+    def cancel(self) -> None:
+        """Undo :meth:`answer`: nothing was sent."""
+        if self.state is _READY:
+            self.state = _RUNNING
 
     def lose(self) -> None:
         """End the session."""
