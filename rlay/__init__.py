@@ -144,10 +144,8 @@ def _installed_version() -> str:
 
 
 def _register_environments() -> None:
-    try:  # until the module is written
-        from rlay.envs.registration import register_environments
-    except ModuleNotFoundError:
-        return
+    from rlay.envs.registration import register_environments
+
     register_environments()
 
 
