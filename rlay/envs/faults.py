@@ -1,0 +1,122 @@
+"""Exceptions to Failures and back: what crosses is text and a number."""
+
+import traceback
+from typing import Any
+
+from gymnasium.error import InvalidAction, ResetNeeded
+
+from rlay.errors import (
+    EnvLost,
+    LocalProtocolError,
+    MessageTooLarge,
+    PeerLost,
+    RemoteEnvError,
+    RemoteProtocolError,
+    RLayError,
+    SpaceMismatch,
+)
+from rlay.protocol.constants import CloseReason, ErrorCode
+from rlay.protocol.reports import TAIL_NAMES, FailureFields, environment_failure
+from rlay.protocol.tails import inner_path
+from rlay.protocol.values import Unsendable
+from rlay.transport.peers import PeerGone
+
+
+def failure_of(error: BaseException) -> FailureFields:
+    """Return the Failure that tells the algorithm of an exception here.
+
+    Never raises, whatever the exception's own ``__str__`` does.
+    """
+    code = ErrorCode.ENVIRONMENT
+    if isinstance(error, SpaceMismatch):
+        code = ErrorCode.SPACE_MISMATCH
+    elif isinstance(error, MessageTooLarge):
+        code = ErrorCode.TOO_LARGE
+    kind = type(error)
+    name = kind.__qualname__
+    return environment_failure(code, name, _text(error), _traceback(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as inner:  # an exception's __str__ is anybody's code
+        return f"<its text cannot be had: {type(inner).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        return ""
+
+
+def unsendable_failure(error: Unsendable) -> FailureFields:
+    """Return the Failure for something that the environment returned."""
+    return environment_failure(
+        ErrorCode.UNSENDABLE_INFO, "Unsendable", unsendable_text(error)
+    )
+
+
+def unsendable_text(error: Unsendable) -> str:
+    """Say what of a report cannot travel, and where it is."""
+    what, path = inner_path(error, TAIL_NAMES)
+    return (
+        f"the {what} cannot be sent: {error.reason}, at {path}. Change it at the "
+        "environment's end, or pass on_unsendable_info='repr' or 'drop' to the backend"
+    )
+
+
+def error_of(failure: FailureFields) -> RLayError:
+    """Return the exception that a Failure stands for at the algorithm's end."""
+    if failure.code == ErrorCode.SPACE_MISMATCH:
+        return SpaceMismatch(failure.remote_message)
+    if failure.code in (ErrorCode.TOO_LARGE, ErrorCode.PROTOCOL):
+        return RemoteProtocolError(failure.remote_message)
+    return RemoteEnvError(
+        failure.remote_type, failure.remote_message, failure.remote_traceback
+    )
+
+
+def invalid_action(error: Unsendable) -> InvalidAction:
+    """Return the error for an action that cannot be encoded."""
+    _, path = inner_path(error, {})
+    return InvalidAction(f"the action cannot be sent: {error.reason}, at {path}")
+
+
+def unsendable_request(error: Unsendable, what: str) -> LocalProtocolError:
+    """Return the error for options or arguments that cannot be encoded."""
+    names = {0: "seed", 1: "options"} if what == "reset" else {}
+    item, path = inner_path(error, names)
+    item = item if what == "reset" else what
+    return LocalProtocolError(f"{item} cannot be sent: {error.reason}, at {path}")
+
+
+def lost_error(error: RLayError, executed: bool | None) -> EnvLost:
+    """Return the error that says that this life of the environment is over."""
+    if isinstance(error, PeerGone) and error.reason == CloseReason.ENVIRONMENT_EXITED:
+        executed = None
+    fate = {
+        False: "the request in flight, if any, was not run",
+        None: "the request in flight may have run",
+        True: "the request in flight was run",
+    }[executed]
+    return EnvLost(
+        f"{error}; {fate}. reset() attaches to a new environment of this name",
+        executed,
+    )
+
+
+def is_loss(error: BaseException) -> bool:
+    """Return whether an error means that the peer's end is over."""
+    return isinstance(error, (PeerLost, PeerGone)) and not isinstance(error, EnvLost)
+
+
+def reset_needed(why: str) -> ResetNeeded:
+    """Return Gymnasium's error for a step that needs a reset first."""
+    return ResetNeeded(f"{why}; call env.reset() first")
+
+
+def describe_value(value: Any) -> str:
+    """Return a short text of a value for a log line."""
+    return repr(value)[:80]

@@ -1,0 +1,368 @@
+"""The algorithm's end of a session: decisions out, reports in.
+
+``ClientLink`` asks and the backend answers; behind a ``ServerLink`` the game asks and
+its report, once read, stays unanswered until the next decision. That is what makes
+``ServerEnv.step`` return the transition which its own action caused. Everything
+else is the same for both.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from rlay.envs.faults import (
+    error_of,
+    invalid_action,
+    is_loss,
+    lost_error,
+    unsendable_request,
+)
+from rlay.envs.timeouts import Timeouts
+from rlay.errors import (
+    CloseTimeout,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ResetTimeout,
+    RLayError,
+    RLayTimeout,
+    StepTimeout,
+)
+from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import KIND_MASK, CloseReason, Kind
+from rlay.protocol.decisions import DecisionWriter, Operation
+from rlay.protocol.delivery import (
+    Outcome,
+    Requester,
+    RequesterState,
+    Responder,
+    ResponderState,
+)
+from rlay.protocol.greeting import EnvironmentFacts
+from rlay.protocol.reports import ReportReader
+from rlay.protocol.slot_layout import KIND_WORD, SEQUENCE_WORD
+from rlay.protocol.values import Unsendable
+from rlay.transport.base import Channel
+from rlay.transport.peers import Deadline
+
+Step = Callable[..., Any]
+Write = Callable[[MessageBuffer], bytes | None]
+Read = Callable[[MessageBuffer], Any]
+
+_TRANSITION: Final = int(Kind.TRANSITION)
+
+
+class AlgorithmLink:
+    """What both links have in common.
+
+    Attributes:
+        channel: The session.
+        facts: What the other end said of the environment.
+    """
+
+    _machine: Requester | Responder
+    _begin: Callable[[], int]
+    """Starts the next message out, and returns its sequence."""
+    _wanted: Outcome
+    """The outcome of the one message in that is awaited."""
+    _awaiting: RequesterState | ResponderState
+    """The state while it is awaited."""
+    _outstanding: RequesterState | ResponderState
+    """The state in which a message in must be discarded before the next one out."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        facts: EnvironmentFacts,
+        timeouts: Timeouts,
+        *,
+        copy: bool = True,
+    ) -> None:
+        """Compile for a session."""
+        self.channel = channel
+        self.facts = facts
+        agreement = facts.agreement()
+        self._writer = DecisionWriter(agreement, channel.outgoing)
+        self._reader = ReportReader(agreement, channel.incoming, copy=copy)
+        self._timeouts = timeouts
+        self._step_patience = self._patience(timeouts.step, StepTimeout, "transition")
+        self._reset_patience = self._patience(
+            timeouts.reset, ResetTimeout, "first observation"
+        )
+
+    def _patience(
+        self, limit_s: float | None, error: type[RLayTimeout], what: str
+    ) -> Deadline:
+        phase = error.__name__.removesuffix("Timeout").lower()
+        return Deadline(
+            self.channel.watch,
+            limit_s,
+            lambda: error(
+                f"no {what} from {self.channel.name!r} within {limit_s} s: the process "
+                "at the other end is alive, but busy or stopped. Call reset() or "
+                f"close() next, or raise {phase}_timeout"
+            ),
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether the session is over."""
+        return self._machine.state.name == "OVER"
+
+    # -------------------------------------------------------------------- step
+
+    def compile_step(self) -> Step:
+        """Return the function behind ``step``: an action in, a transition out.
+
+        With a batch it takes a reset mask too.
+        """
+        channel, patience = self.channel, self._step_patience
+        begin, accept, wanted = self._begin, self._machine.receive, self._wanted
+        outgoing, send, send_parts = channel.outgoing, channel.send, self._send_parts
+        receive, take, next_message = channel.receive, channel.take, self._next
+        write, read = self._writer.step, self._reader.transition
+        cancel, odd, give_up = self._machine.cancel, self._odd, self._give_up
+
+        def step(action: Any, reset_mask: Any = None) -> Any:
+            sequence = begin()
+            try:
+                overflow = write(outgoing[sequence & 1], action, reset_mask)
+            except Unsendable as error:
+                cancel()
+                raise invalid_action(error) from None
+            try:
+                if overflow is None:
+                    send(sequence)
+                else:
+                    send_parts(sequence, overflow, patience)
+                message = receive(patience)
+                words = message.words
+                if accept(words[SEQUENCE_WORD]) is not wanted:
+                    message = next_message(patience)
+                    words = message.words
+                if words[KIND_WORD] & KIND_MASK != _TRANSITION:
+                    odd(message, Kind.TRANSITION)
+                transition = read(message)
+                take()
+            except BaseException as error:
+                give_up(error)
+                raise
+            return transition
+
+        return step
+
+    def step_send(self, action: Any, reset_mask: Any = None) -> None:
+        """Send a Step without waiting; :meth:`step_wait` returns its transition."""
+        try:
+            self._say(
+                lambda buffer: self._writer.step(buffer, action, reset_mask),
+                self._step_patience,
+            )
+        except Unsendable as error:
+            raise invalid_action(error) from None
+
+    def step_wait(self) -> Any:
+        """Wait for the transition of the Step that was sent last."""
+        return self._hear(
+            self._step_patience, Kind.TRANSITION, self._reader.transition
+        )
+
+    # ------------------------------------------------------------------- others
+
+    def reset(self, seed: Any, options: Any, mask: Any = None) -> tuple[Any, Any]:
+        """Send Reset and return the first observation and info.
+
+        A message that is still outstanding is awaited first, and discarded.
+        """
+        patience = self._reset_patience
+        self._settle(patience)
+        try:
+            self._say(
+                lambda buffer: self._writer.reset(buffer, seed, options, mask), patience
+            )
+        except Unsendable as error:
+            raise unsendable_request(error, "reset") from None
+        result: tuple[Any, Any] = self._hear(
+            patience, Kind.RESET_RESULT, self._reader.reset_result
+        )
+        return result
+
+    def call(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Send Call and return its result."""
+        self._before_call(name)
+        try:
+            self._say(
+                lambda buffer: self._writer.call(buffer, operation, name, args, kwargs),
+                self._step_patience,
+            )
+        except Unsendable as error:
+            raise unsendable_request(error, f"the arguments of {name}") from None
+        return self._hear(
+            self._step_patience, Kind.CALL_RESULT, self._reader.call_result
+        )
+
+    def _before_call(self, name: str) -> None:
+        raise NotImplementedError
+
+    # ----------------------------------------------------------------- exchange
+
+    def _say(self, write: Write, patience: Deadline) -> None:
+        sequence = self._begin()
+        try:
+            overflow = write(self.channel.outgoing[sequence & 1])
+        except Unsendable:
+            self._machine.cancel()
+            raise
+        try:
+            if overflow is None:
+                self.channel.send(sequence)
+            else:
+                self._send_parts(sequence, overflow, patience)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _send_parts(self, sequence: int, payload: bytes, patience: Deadline) -> None:
+        try:
+            self.channel.send_parts(sequence, payload, patience)
+        except BaseException:
+            # Half a message is out: nothing more can be said in this session.
+            self._machine.lose()
+            raise
+
+    def _hear(self, patience: Deadline, kind: Kind, read: Read) -> Any:
+        try:
+            message = self.channel.receive(patience)
+            if self._machine.receive(message.sequence) is not self._wanted:
+                message = self._next(patience)
+            if message.words[KIND_WORD] & KIND_MASK != kind:
+                self._odd(message, kind)
+            result = read(message)
+            self.channel.take()
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        return result
+
+    def _next(self, patience: Deadline) -> MessageBuffer:
+        """Return the awaited message, after one that was not it."""
+        while self._machine.state is self._awaiting:
+            self.channel.take()
+            message = self.channel.receive(patience)
+            if self._machine.receive(message.sequence) is self._wanted:
+                return message
+        raise RemoteProtocolError(
+            "a message came out of order; the session is over, reset() starts a new one"
+        )
+
+    def _settle(self, patience: Deadline) -> None:
+        """Wait for an outstanding message and discard it."""
+        try:
+            while self._machine.state is self._outstanding:
+                message = self.channel.receive(patience)
+                self._machine.receive(message.sequence)
+                self.channel.take()
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _odd(self, message: MessageBuffer, wanted: Kind) -> None:
+        """Raise what a message that is not of the wanted kind stands for."""
+        kind = message.kind
+        if kind is Kind.FAILURE:
+            failure = self._reader.failure(message)
+            self.channel.take()
+            raise error_of(failure)
+        self._machine.lose()
+        raise RemoteProtocolError(f"{kind.name} came in place of {wanted.name}")
+
+    def _give_up(self, error: BaseException) -> None:
+        """Take note that nothing came in; say so if the other end is gone."""
+        waits = self._machine.state is self._awaiting
+        executed = None if waits and self.channel.request_taken else False
+        self._abandon()
+        if is_loss(error) and isinstance(error, RLayError):
+            self._machine.lose()
+            raise lost_error(error, executed) from error
+        if isinstance(error, RemoteProtocolError):
+            self._machine.lose()
+
+    def _abandon(self) -> None:
+        """Stop waiting: what comes late will be discarded."""
+
+
+class ClientLink(AlgorithmLink):
+    """Asks the backend: Reset, Step, Call, Close; one request in flight."""
+
+    _wanted = Outcome.ACCEPT
+    _awaiting = RequesterState.WAITING
+    _outstanding = RequesterState.LATE
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Compile for a session; arguments as :class:`AlgorithmLink`."""
+        self._machine = self._requester = Requester()
+        self._begin = self._requester.begin
+        super().__init__(*args, **kwargs)
+
+    def _before_call(self, name: str) -> None:
+        self._settle(self._step_patience)
+
+    def _abandon(self) -> None:
+        self._requester.abandon()
+
+    def close(self) -> None:
+        """Say Close and wait for the answer, if nothing is outstanding.
+
+        Raises:
+            CloseTimeout: No answer within ``close_timeout``.
+            EnvLost: The backend is gone.
+        """
+        if self._requester.state is not RequesterState.IDLE:
+            return
+        limit = self._timeouts.close
+        patience = Deadline(
+            self.channel.watch,
+            limit,
+            lambda: CloseTimeout(
+                f"the environment of {self.channel.name!r} did not close within "
+                f"{limit} s; this end is closed all the same"
+            ),
+        )
+        self._say(
+            lambda buffer: self._writer.close(buffer, CloseReason.CLOSED), patience
+        )
+        self._hear(patience, Kind.CALL_RESULT, self._reader.call_result)
+
+
+class ServerLink(AlgorithmLink):
+    """Answers the game's reports with Reset, Action, Call or Close."""
+
+    _wanted = Outcome.RUN
+    _awaiting = ResponderState.READY
+    _outstanding = ResponderState.READY
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Compile for a session; arguments as :class:`AlgorithmLink`."""
+        self._machine = self._responder = Responder()
+        self._begin = self._responder.answer
+        super().__init__(*args, **kwargs)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the game waits for a decision."""
+        return self._responder.state is ResponderState.RUNNING
+
+    def _before_call(self, name: str) -> None:
+        if not self.asked:
+            raise LocalProtocolError(
+                f"{name} can be asked of the game only while it waits for a decision: "
+                "call reset() first"
+            )
+
+    def close(self) -> None:
+        """Answer with Close, if the game waits for a decision."""
+        if self.asked:
+            self._say(
+                lambda buffer: self._writer.close(buffer, CloseReason.CLOSED),
+                self._step_patience,
+            )

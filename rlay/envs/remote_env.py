@@ -1,0 +1,527 @@
+"""What ``ClientEnv`` and ``ServerEnv`` have in common: a real ``gymnasium.Env``."""
+
+import contextlib
+import dataclasses
+import inspect
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+
+from rlay.envs.display import Display, display_for
+from rlay.envs.facts import RemoteSpec
+from rlay.envs.faults import reset_needed
+from rlay.envs.links import AlgorithmLink
+from rlay.envs.spaces import build, mismatch
+from rlay.envs.timeouts import Timeouts
+from rlay.errors import (
+    ChannelError,
+    EnvLost,
+    ForkedError,
+    LocalProtocolError,
+    ProtocolError,
+    RLayError,
+    RLayTimeout,
+    SpaceMismatch,
+)
+from rlay.protocol.decisions import Operation
+from rlay.protocol.greeting import EnvironmentFacts
+from rlay.protocol.names import check_name, group_prefix
+from rlay.transport.forks import close_in_child
+
+_log = logging.getLogger("rlay.envs")
+
+Step = Callable[[Any], Any]
+
+
+def channel_name(name: str | None, *, group: bool = False) -> str:
+    """Return the channel's name, from ``RLAY_CHANNEL`` where none is given.
+
+    Raises:
+        ChannelError: There is none, or it is not allowed.
+    """
+    name = name if name is not None else os.environ.get("RLAY_CHANNEL")
+    if name is None:
+        raise ChannelError("no channel was named: pass name=..., or set RLAY_CHANNEL")
+    if isinstance(name, str) and "://" in name:
+        raise ChannelError(
+            f"{name!r}: addresses need the bridge, which this version does not have; "
+            "name a channel of this machine"
+        )
+    if group and group_prefix(name):
+        return name
+    return check_name(name)
+
+
+class RemoteEnv(gymnasium.Env[Any, Any]):
+    """An environment whose dynamics live at the other end of a channel.
+
+    Attributes:
+        name: Of the channel.
+        remote_spec: The spec of the environment at the other end, or None.
+    """
+
+    metadata: ClassVar[dict[str, Any]]
+    _own_names: ClassVar[frozenset[str]] = frozenset(
+        {"name", "spec", "render_mode", "metadata", "np_random"}
+    )
+    _entry_id: ClassVar[str] = ""
+    _entry_point: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        timeouts: Timeouts,
+        *,
+        directory: str | os.PathLike[str] | None,
+        render_mode: str | None,
+        copy: bool,
+        check_bounds: bool,
+    ) -> None:
+        """Set everything up short of a connection."""
+        self._arguments = arguments
+        self.name = name
+        self._timeouts = timeouts
+        self._directory = directory
+        self._wanted_mode = render_mode
+        self._copy = copy
+        self._check_bounds = check_bounds
+        self._link: AlgorithmLink | None = None
+        self._facts: EnvironmentFacts | None = None
+        self._spaces: tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None = None
+        self._display: Display | None = None
+        self._spec: EnvSpec | None = None
+        self._env_closed = False
+        self._forked = False
+        self._guard = threading.Lock()
+        self._acquire, self._release = self._guard.acquire, self._guard.release
+        self._step: Step = self._refuse("reset() was never called")
+        close_in_child(self)
+
+    # ----------------------------------------------------------------- the core
+
+    def _refuse(self, why: str) -> Step:
+        def refuse(action: Any) -> Any:
+            raise reset_needed(why)
+
+        return refuse
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Send ``action``, wait for the transition that it causes, and return it.
+
+        One request and one reply. The arrays returned are copies, valid for ever,
+        unless the environment was made with ``copy=False``.
+
+        Args:
+            action: An element of :attr:`action_space`. Any other encodable value
+                travels as it is, for the environment to answer or refuse.
+
+        Returns:
+            observation: An element of :attr:`observation_space`, with exactly its
+                shape and dtype, C-contiguous and writeable.
+            reward: The reward of this step, of the type that the environment gave.
+            terminated: Whether the task reached a terminal state.
+            truncated: Whether the episode was cut short, as by a time limit.
+            info: What the remote environment returned; RLay adds at most the key
+                ``rlay``.
+
+        Raises:
+            gymnasium.error.ResetNeeded: :meth:`reset` must be called first.
+            gymnasium.error.InvalidAction: ``action`` cannot be encoded; the message
+                names the path. Nothing was sent.
+            RemoteEnvError: The remote ``step`` raised. The environment is as that
+                left it.
+            SpaceMismatch: The observation is not in the space that was promised.
+            StepTimeout: No transition within ``step_timeout`` seconds. Only
+                :meth:`reset` and :meth:`close` are allowed next.
+            EnvLost: The other end is gone; ``executed`` says whether the step ran.
+                :meth:`reset` attaches to a new environment of the same name.
+            LocalProtocolError: Another thread is using the environment.
+            ForkedError: This is a forked child.
+        """
+        if not self._acquire(False):
+            raise self._busy_error()
+        try:
+            transition = self._step(action)
+            if self._display is not None or self._check_bounds:
+                self._look_at(transition)
+        except BaseException as error:
+            self._after_failure(error)
+            raise
+        finally:
+            self._release()
+        return transition  # type: ignore[no-any-return]
+
+    def _look_at(self, transition: Any) -> None:
+        if self._check_bounds:
+            self._check_observation(transition[0])
+        if self._display is not None:
+            self._display.after_step()
+
+    def _after_failure(self, error: BaseException) -> None:
+        """Decide what a failed step means for the next one."""
+        if isinstance(error, EnvLost):
+            self._step = self._refuse(f"this life of the environment is over ({error})")
+        elif isinstance(error, ProtocolError):
+            if self._link is None or self._link.over:
+                self._step = self._refuse("the session is over")
+        elif isinstance(error, RLayTimeout):
+            self._step = self._refuse("the last step timed out, its result is unknown")
+        elif not isinstance(error, Exception):
+            self._step = self._refuse("the last step was interrupted")
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode and return its first observation and info.
+
+        After a time-out or an interrupted step the late transition is awaited
+        first, and discarded. After a lost environment this attaches to a new one of
+        the same name.
+
+        Args:
+            seed: For the environment's random numbers; an int of any size.
+            options: For the environment; plain data and arrays.
+
+        Returns:
+            observation: An element of :attr:`observation_space`.
+            info: What the remote environment returned.
+
+        Raises:
+            ResetTimeout: No observation within ``reset_timeout`` seconds.
+            ConnectTimeout: No environment of this name within ``connect_timeout``.
+            RemoteEnvError: The remote ``reset`` raised.
+            EnvLost: The other end went away during the reset.
+            SpaceMismatch: A new environment of this name has other spaces.
+            LocalProtocolError: ``options`` cannot be encoded; nothing was sent.
+        """
+        if not self._acquire(False):
+            raise self._busy_error()
+        try:
+            self._check_open()
+            self._seed_locally(seed)
+            link = self._ready_link()
+            try:
+                observation, info = link.reset(seed, options)
+            except BaseException as error:
+                self._after_failure(error)
+                raise
+            self._step = self._compiled_step(link)
+            if self._check_bounds:
+                self._check_observation(observation)
+            if self._display is not None:
+                self._display.after_reset()
+        finally:
+            self._release()
+        return observation, info
+
+    def _seed_locally(self, seed: Any) -> None:
+        # ``np_random`` is local. A seed that is no seed is for the remote environment
+        # to refuse, as it would in the same process.
+        if seed is not None:
+            with contextlib.suppress(Exception):
+                super().reset(seed=seed)
+
+    def _compiled_step(self, link: AlgorithmLink) -> Step:
+        return link.compile_step()
+
+    def _ready_link(self) -> AlgorithmLink:
+        """Return a link that can reset, attaching anew where the last one is over."""
+        if self._link is not None and self._link.over:
+            self._detach()
+        if self._link is None:
+            self._connect()
+        assert self._link is not None  # noqa: S101 - _connect sets it or raises
+        return self._link
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _detach(self) -> None:
+        """Give up a session that is over."""
+        raise NotImplementedError
+
+    def _attached(self, link: AlgorithmLink) -> None:
+        """Take over a new session whose spaces were compared with the last one's."""
+        facts = link.facts
+        if self._spaces is None:
+            self._spaces = build(facts.observation_space), build(facts.action_space)
+        self._facts = facts
+        self._link = link
+        self._step = self._refuse("reset() was not called in this session")
+        if self._display is not None:
+            self._display.close()
+        self._display = display_for(
+            self._wanted_mode, facts.render_mode, self._fetch_frame, facts.metadata
+        )
+
+    def _same_as_before(self, facts: EnvironmentFacts) -> SpaceMismatch | None:
+        """Return the error that says how a new environment differs from the last."""
+        if self._facts is None:
+            return None
+        return mismatch(
+            self._facts.observation_space, facts.observation_space, "observation spaces"
+        ) or mismatch(self._facts.action_space, facts.action_space, "action spaces")
+
+    def _check_observation(self, observation: Any) -> None:
+        if not self.observation_space.contains(observation):
+            raise SpaceMismatch(
+                f"an observation is outside {self.observation_space} "
+                "(check_bounds=True)"
+            )
+
+    def _check_open(self) -> None:
+        if self._env_closed:
+            raise ClosedEnvironmentError(
+                f"this environment was closed; make a new one on {self.name!r}"
+            )
+
+    def _busy_error(self) -> RLayError:
+        if self._forked:
+            return ForkedError(
+                f"channel {self.name!r} belongs to the parent process: make a new "
+                "environment in the child, or pass a factory to it"
+            )
+        return LocalProtocolError(
+            f"two threads use the environment on {self.name!r} at the same time; give "
+            "each a channel of its own"
+        )
+
+    def abandon(self) -> None:
+        """Refuse every further use in a forked child."""
+        self._forked = True
+        self._acquire(False)
+
+    # -------------------------------------------------------------- description
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]:  # type: ignore[override]
+        """The remote observation space; the same object on each access."""
+        return self._connected_spaces()[0]
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:  # type: ignore[override]
+        """The remote action space; the same object on each access."""
+        return self._connected_spaces()[1]
+
+    def _connected_spaces(self) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+        if self._spaces is None:
+            self._wait_for_facts()
+        assert self._spaces is not None  # noqa: S101 - set with the facts
+        return self._spaces
+
+    def _wait_for_facts(self) -> EnvironmentFacts:
+        if self._facts is None:
+            self._check_open()
+            self._connect()
+        assert self._facts is not None  # noqa: S101 - _connect sets it or raises
+        return self._facts
+
+    @property
+    def render_mode(self) -> str | None:  # type: ignore[override]
+        """How :meth:`render` renders; what was asked for until it is connected."""
+        if self._wanted_mode is not None or self._facts is None:
+            return self._wanted_mode
+        return self._facts.render_mode
+
+    @property
+    def remote_spec(self) -> RemoteSpec | None:
+        """The spec of the environment at the other end, as a plain record."""
+        return RemoteSpec.of(self._wait_for_facts().spec)
+
+    @property
+    def spec(self) -> EnvSpec:  # type: ignore[override]
+        """How to make this RLay environment again; never waits.
+
+        ``nondeterministic`` and ``reward_threshold`` are the remote environment's,
+        once it is connected.
+        """
+        if self._spec is None:
+            self._spec = EnvSpec(
+                id=self._entry_id,
+                entry_point=self._entry_point,
+                disable_env_checker=True,
+                order_enforce=False,
+                kwargs=dict(self._arguments),
+            )
+        record = RemoteSpec.of(self._facts.spec) if self._facts else None
+        if record is not None:
+            if self._spec.reward_threshold is None:
+                self._spec.reward_threshold = record.reward_threshold
+            if record.nondeterministic:
+                self._spec.nondeterministic = True
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        """Take what ``gymnasium.make`` knows about how the environment was made."""
+        self._spec = None if spec is None else dataclasses.replace(spec)
+
+    # ----------------------------------------------------------------- rendering
+
+    def render(self) -> Any:
+        """Return a frame as the remote ``render`` does, or what was collected.
+
+        Raises:
+            gymnasium.error.ResetNeeded: :meth:`reset` must be called first.
+            RemoteEnvError: The remote ``render`` raised.
+        """
+        if not self._acquire(False):
+            raise self._busy_error()
+        try:
+            self._check_open()
+            if self._display is not None:
+                return self._display.render()
+            return self._fetch_frame()
+        finally:
+            self._release()
+
+    def _fetch_frame(self) -> Any:
+        return self._ask(Operation.RENDER, "render")
+
+    # ---------------------------------------------------------------- attributes
+
+    def __getattr__(self, name: str) -> Any:
+        """Reach an attribute or a method that the backend allows.
+
+        Raises:
+            AttributeError: It is not in the backend's ``allow``.
+        """
+        facts = self.__dict__.get("_facts")
+        if facts is None or name.startswith("_") or name not in facts.allow:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}; the environment at "
+                "the other end may have it: serve it with allow=[...]"
+            )
+        if not facts.allow[name]:
+            return self._ask_guarded(Operation.GET, name)
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return self._ask_guarded(Operation.CALL, name, args, kwargs)
+
+        method.__name__ = name
+        return method
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set one of RLay's own attributes, or one that the backend allows.
+
+        Raises:
+            AttributeError: It is neither.
+        """
+        if name.startswith("_") or name in self._own_names:
+            super().__setattr__(name, value)
+            return
+        facts = self.__dict__.get("_facts")
+        if facts is None or facts.allow.get(name, True):
+            raise AttributeError(
+                f"cannot set {name!r} of {type(self).__name__}: the environment at the "
+                "other end does not allow it; serve it with allow=[...]"
+            )
+        self._ask_guarded(Operation.SET, name, (value,))
+
+    def _ask_guarded(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if not self._acquire(False):
+            raise self._busy_error()
+        try:
+            self._check_open()
+            return self._ask(operation, name, args, kwargs)
+        finally:
+            self._release()
+
+    def _ask(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if self._link is None or self._link.over:
+            raise reset_needed(f"{name} needs a living environment")
+        try:
+            return self._link.call(operation, name, args, kwargs)
+        except BaseException as error:
+            self._after_failure(error)
+            raise
+
+    # ------------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """Close this end, and tell the other. Twice is harmless.
+
+        Raises:
+            CloseTimeout: The environment did not close within ``close_timeout``;
+                this end is closed all the same.
+        """
+        if self._env_closed:
+            return
+        self._env_closed = True
+        self._step = self._closed_step
+        if self._display is not None:
+            self._display.close()
+        if self._forked:
+            return
+        self._say_goodbye()
+
+    def _closed_step(self, action: Any) -> Any:
+        self._check_open()
+
+    def _say_goodbye(self) -> None:
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        """Let go of the channel without waiting for anybody."""
+        if "_env_closed" in self.__dict__ and not self._env_closed and not self._forked:
+            with contextlib.suppress(Exception):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave the channel at once."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ pickling
+
+    def __reduce__(self) -> Any:
+        """Pickle an unconnected environment as its constructor's arguments."""
+        if self._link is not None:
+            raise TypeError(
+                f"a connected {type(self).__name__} cannot be pickled or copied: a "
+                "channel has one owner. Pass a factory instead, such as "
+                f"lambda: {type(self).__name__}({self.name!r})"
+            )
+        return _remake, (type(self), dict(self._arguments))
+
+    def __repr__(self) -> str:
+        """Show the channel and its state; never waits."""
+        state = "closed" if self._env_closed else "unconnected"
+        if self._link is not None and not self._env_closed:
+            state = "lost" if self._link.over else "connected"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    def __str__(self) -> str:
+        """Show the same as ``repr``."""
+        return repr(self)
+
+
+def _remake(kind: type[RemoteEnv], arguments: dict[str, Any]) -> RemoteEnv:
+    return kind(**arguments)
+
+
+def given_arguments(frame_locals: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Return the constructor's arguments that differ from their defaults.
+
+    Args:
+        frame_locals: ``locals()`` at the start of ``__init__``.
+        kind: The class that is constructed.
+    """
+    parameters = inspect.signature(kind).parameters
+    return {
+        name: frame_locals[name]
+        for name, parameter in parameters.items()
+        if name in frame_locals and frame_locals[name] != parameter.default
+    }
+
+

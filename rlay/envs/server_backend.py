@@ -1,0 +1,433 @@
+"""``ServerBackend``: holds an environment and answers a ``ClientEnv``."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
+from rlay.envs.facts import facts_of
+from rlay.envs.faults import failure_of
+from rlay.envs.remote_env import channel_name
+from rlay.envs.sources import EnvironmentSource, Target
+from rlay.envs.spaces import mismatch
+from rlay.envs.unsendable import Policy
+from rlay.errors import (
+    ChannelNoSpace,
+    ConnectTimeout,
+    PeerLost,
+    RemoteProtocolError,
+    RLayError,
+)
+from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    KIND_MASK,
+    CloseReason,
+    ErrorCode,
+    Kind,
+    Paradigm,
+)
+from rlay.protocol.delivery import Outcome, Responder
+from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome
+from rlay.protocol.slot_layout import KIND_WORD, SEQUENCE_WORD
+from rlay.transport.ends import CAPABILITIES, draw_id
+from rlay.transport.mem_server import MemServer
+from rlay.transport.peers import Deadline, PeerGone
+from rlay.transport.slot_channel import SlotChannel
+from rlay.version import SOFTWARE
+
+_log = logging.getLogger("rlay.envs.server_backend")
+
+_STEP: Final = int(Kind.STEP)
+_RUN: Final = Outcome.RUN
+_TELL_OF_FAILURE_S: Final = 1.0
+"""How long an environment that could not be made is still reported to clients."""
+
+
+class ServerBackend:
+    """Holds an environment, and answers one client after the other.
+
+    The channel exists from :meth:`open` (which :meth:`run` and ``with`` call) to
+    :meth:`close`. The environment is made there, in the process that calls it.
+
+    Example::
+
+        rlay.ServerBackend("CartPole-v1", name="cartpole").run()
+
+    Attributes:
+        name: Of the channel.
+        steps: Requests that were run, in all sessions.
+    """
+
+    def __init__(
+        self,
+        env: Target,
+        *,
+        name: str | None = None,
+        num_envs: int = 1,
+        directory: str | os.PathLike[str] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+        allow: Iterable[str] = (),
+        cast_observations: bool = False,
+        check_bounds: bool = False,
+        on_unsendable_info: Policy = "raise",
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        """Take note of what to serve; nothing is made yet.
+
+        Args:
+            env: An id, a ``gymnasium.Env``, a ``gymnasium.vector.VectorEnv``, or a
+                factory that returns an environment.
+            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            num_envs: Environments on the channel; more than 1 needs an id or a factory.
+            directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            kwargs: For the id or the factory.
+            render_mode: For the id or the factory. None leaves it to the client where
+                there is an id.
+            allow: Names of attributes and methods that a client may use.
+            cast_observations: Cast observations of a wrong dtype or shape instead of
+                refusing them.
+            check_bounds: Refuse observations outside their space.
+            on_unsendable_info: What to do with info that cannot travel.
+            max_message_bytes: Larger messages are refused.
+
+        Raises:
+            ChannelError: The name is not allowed.
+            ValueError: The arguments do not go together.
+        """
+        self.name = channel_name(name)
+        self.steps = 0
+        self._source = EnvironmentSource(
+            env, num_envs=num_envs, kwargs=kwargs, render_mode=render_mode
+        )
+        self._directory = directory
+        self._allow = tuple(allow)
+        self._options = ReportOptions(
+            cast_observations, check_bounds, on_unsendable_info
+        )
+        self._max_message_bytes = max_message_bytes
+        self._server: MemServer | None = None
+        self._env: Any = None
+        self._made_with: tuple[str | None, str | None] = (None, None)
+        self._incarnation = 0
+
+    # --------------------------------------------------------------- life cycle
+
+    def open(self) -> "ServerBackend":
+        """Make the channel and the environment. Twice is harmless.
+
+        Raises:
+            ChannelBusy: A living backend has the name; the message names it.
+            ChannelNoSpace: There is no room for the channel.
+            Exception: What making the environment raised. Clients that wait are told.
+        """
+        if self._server is None:
+            self._server = MemServer.create(
+                self.name,
+                self._directory,
+                paradigm=Paradigm.CLIENT_ENV,
+                num_envs=self._source.num_envs,
+            )
+            try:
+                self._make_env(None, None)
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    self._tell_of_failure(error)
+                self.close()
+                raise
+        return self
+
+    def __enter__(self) -> "ServerBackend":
+        """Open."""
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+        """Say goodbye, remove the channel, close the environment. Twice is harmless."""
+        server, self._server = self._server, None
+        env, self._env = self._env, None
+        if server is not None:
+            server.close(reason)
+        if env is not None:
+            env.close()
+
+    def _make_env(self, render_mode: str | None, autoreset_mode: str | None) -> None:
+        wanted = (
+            render_mode if self._source.picks_mode else None,
+            autoreset_mode if self._source.vector else None,
+        )
+        if self._env is not None:
+            if self._source.fixed or wanted == self._made_with:
+                return
+            old, self._env = self._env, None
+            old.close()
+        self._env = self._source.make(*wanted)
+        self._made_with = wanted
+        self._incarnation = draw_id()
+
+    def _tell_of_failure(self, error: Exception) -> None:
+        """Tell clients that wait why there is no environment."""
+        refusal = _refusal(error)
+        with contextlib.suppress(ConnectTimeout):
+            while self._server is not None:
+                buffer, _ = self._server.receive_hello(_TELL_OF_FAILURE_S)
+                self._server.refuse(buffer, refusal)
+
+    # --------------------------------------------------------------------- serve
+
+    def run(self, sessions: int | None = None) -> None:
+        """Serve clients until the process ends, or ``sessions`` of them have left.
+
+        Blocks. There is no time-out: an algorithm may compute for hours. Ctrl-C ends
+        it within 0.2 s. The channel is removed when it returns or raises.
+
+        Args:
+            sessions: How many clients to serve; None for any number.
+
+        Raises:
+            Exception: As :meth:`open`. What the environment raises in ``step`` or
+                ``reset`` goes to the client and is not raised here.
+        """
+        self.open()
+        reason = CloseReason.CLOSED
+        try:
+            served = 0
+            while sessions is None or served < sessions:
+                served += self._serve_one()
+        except KeyboardInterrupt:
+            reason = CloseReason.DRAINING
+            raise
+        except SystemExit:
+            reason = CloseReason.ENVIRONMENT_EXITED
+            raise
+        finally:
+            self.close(reason)
+
+    def _serve_one(self) -> bool:
+        """Serve the next client; return whether there was a session."""
+        server = self._server
+        if server is None:
+            raise RLayError(f"the backend of {self.name!r} was closed")
+        buffer, hello = server.receive_hello()
+        try:
+            refusal = self._prepare(hello)
+        except Exception as error:  # noqa: BLE001 - the environment's own code
+            refusal = _refusal(error)
+        if refusal is not None:
+            _log.info("refused a client of %r: %s", self.name, refusal.message)
+            server.refuse(buffer, refusal)
+            return False
+        facts = self._facts()
+        try:
+            channel = self._accept(server, buffer, hello, facts)
+        except ChannelNoSpace as error:
+            server.refuse(buffer, Refusal(ErrorCode.NO_SPACE, str(error)))
+            return False
+        if channel is None:
+            return False
+        self._serve_session(channel, facts)
+        return True
+
+    def _prepare(self, hello: Hello) -> Refusal | None:
+        """Make the environment that a client wants, or say why that cannot be."""
+        wishes = hello.wishes
+        if hello.paradigm is not Paradigm.CLIENT_ENV or wishes is None:
+            return Refusal(
+                ErrorCode.PROTOCOL,
+                f"channel {self.name!r} holds an environment and waits for a ClientEnv",
+            )
+        count = self._source.num_envs
+        if count > 1 and not wishes.vector:
+            return Refusal(
+                ErrorCode.NUM_ENVS,
+                f"channel {self.name!r} carries {count} environments: use "
+                f"rlay.ClientVectorEnv({self.name!r})",
+            )
+        if wishes.num_envs not in (None, count):
+            return Refusal(
+                ErrorCode.NUM_ENVS,
+                f"channel {self.name!r} carries {count} environments, "
+                f"{wishes.num_envs} were asked for",
+            )
+        self._make_env(wishes.render_mode, wishes.autoreset_mode)
+        return self._compare_spaces(wishes)
+
+    def _compare_spaces(self, wishes: Any) -> Refusal | None:
+        facts = self._facts()
+        for what in ("observation_space", "action_space"):
+            demanded = getattr(wishes, what)
+            if demanded is not None:
+                error = mismatch(getattr(facts, what), demanded, f"{what}s")
+                if error is not None:
+                    return Refusal(ErrorCode.SPACE_MISMATCH, str(error))
+        return None
+
+    def _facts(self) -> EnvironmentFacts:
+        return facts_of(
+            self._env,
+            num_envs=self._source.num_envs,
+            vector=self._source.vector,
+            allow=self._allow,
+        )
+
+    def _accept(
+        self,
+        server: MemServer,
+        buffer: MessageBuffer,
+        hello: Hello,
+        facts: EnvironmentFacts,
+    ) -> SlotChannel | None:
+        agreement = facts.agreement()
+        return server.accept(
+            buffer,
+            Welcome(0, facts, software=SOFTWARE, capabilities=CAPABILITIES),
+            (self._incarnation, buffer.session),
+            (agreement.decision_capacity, agreement.report_capacity),
+            max_message_bytes=min(self._max_message_bytes, hello.max_message_bytes),
+        )
+
+    def _serve_session(self, channel: SlotChannel, facts: EnvironmentFacts) -> None:
+        _log.info("a client came to %r", self.name)
+        session = _Session(channel, facts, self._env, self._options)
+        try:
+            session.serve()
+        except (PeerGone, PeerLost) as error:
+            _log.info("%s", error)
+        except RemoteProtocolError as error:
+            _log.warning("the session on %r is over: %s", self.name, error)
+        finally:
+            self.steps += session.sequence
+
+
+def _refusal(error: BaseException) -> Refusal:
+    failure = failure_of(error)
+    return Refusal(
+        failure.code,
+        failure.remote_message,
+        failure.remote_type,
+        failure.remote_traceback,
+    )
+
+
+class _Session:
+    """One client, from its Welcome to its goodbye."""
+
+    def __init__(
+        self,
+        channel: SlotChannel,
+        facts: EnvironmentFacts,
+        env: Any,
+        options: ReportOptions,
+    ) -> None:
+        self._channel = channel
+        self._env = env
+        self._vector = facts.vector
+        self._names = AllowedNames(env, facts.allow, vector=facts.vector)
+        self._end = EnvironmentEnd(
+            channel, facts, options, env.observation_space.contains
+        )
+        self._responder = Responder()
+        self._patience = Deadline(channel.watch, None, ConnectTimeout)
+        self._closing = False
+
+    @property
+    def sequence(self) -> int:
+        return self._responder.sequence
+
+    def serve(self) -> None:
+        """Answer requests until the client closes.
+
+        Raises:
+            PeerGone: The client said goodbye without a Close.
+            PeerLost: It is gone.
+            RemoteProtocolError: It broke the protocol.
+        """
+        channel, patience, responder = self._channel, self._patience, self._responder
+        receive, take, send = channel.receive, channel.take, channel.send
+        outgoing, accept, answer = channel.outgoing, responder.receive, responder.answer
+        read_step, write, env_step = (
+            self._end.reader.step,
+            self._end.transition,
+            self._env.step,
+        )
+        failure, respond = self._end.failure, self._respond
+        while not self._closing:
+            request = receive(patience)
+            words = request.words
+            outcome = accept(words[SEQUENCE_WORD])
+            if outcome is not _RUN:
+                self._not_new(outcome, request)
+                continue
+            buffer = outgoing[words[SEQUENCE_WORD] & 1]
+            if words[KIND_WORD] & KIND_MASK == _STEP:
+                action = read_step(request)
+                take()
+                try:
+                    overflow = write(buffer, *env_step(action))
+                except Exception as error:  # noqa: BLE001 - the environment's own code
+                    overflow = failure(buffer, error)
+            else:
+                overflow = respond(request, buffer)
+            sequence = answer()
+            if overflow is None:
+                send(sequence)
+            else:
+                self._send_parts(sequence, overflow)
+
+    def _send_parts(self, sequence: int, payload: bytes) -> None:
+        from rlay.errors import MessageTooLarge
+
+        try:
+            self._channel.send_parts(sequence, payload, self._patience)
+        except MessageTooLarge as error:
+            self._end.failure(self._channel.outgoing[sequence & 1], error)
+            self._channel.send(sequence)
+
+    def _not_new(self, outcome: Outcome, request: MessageBuffer) -> None:
+        self._channel.take()
+        if outcome is Outcome.REPEAT:
+            self._channel.send(request.sequence)  # the stored reply is still there
+        elif outcome is not Outcome.DROP:
+            raise RemoteProtocolError(
+                f"request {request.sequence} came after {self._responder.sequence}"
+            )
+
+    def _respond(self, request: MessageBuffer, buffer: MessageBuffer) -> bytes | None:
+        """Run a request that is no Step; return its reply's overflow."""
+        run: Callable[[], bytes | None]
+        end, kind = self._end, request.kind
+        if kind is Kind.RESET:
+            fields = end.reader.reset(request)
+            options = fields.options
+            if fields.mask is not None:
+                options = {**(options or {}), "reset_mask": fields.mask}
+
+            def run() -> bytes | None:
+                observation, info = self._env.reset(seed=fields.seed, options=options)
+                return end.reset_result(buffer, observation, info)
+
+        elif kind is Kind.CALL:
+            call = end.reader.call(request)
+
+            def run() -> bytes | None:
+                return end.call_result(buffer, self._names.answer(call))
+
+        elif kind is Kind.CLOSE:
+            self._closing = True
+
+            def run() -> bytes | None:
+                return end.call_result(buffer, None)
+
+        else:
+            raise RemoteProtocolError(f"{kind.name} is no request to a backend")
+        self._channel.take()
+        try:
+            return run()
+        except Exception as error:  # noqa: BLE001 - the environment's own code
+            return end.failure(buffer, error)
