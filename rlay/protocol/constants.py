@@ -33,6 +33,8 @@ MAX_DEPTH: Final = 32
 """Nesting of values. Deep nesting is how small input makes decoders recurse."""
 MAX_DIMENSIONS: Final = 32
 """NumPy 1's limit; NumPy 2 allows 64."""
+MAX_ITEMS: Final = 2**31 - 1
+"""Size of a dimension, and elements of an array: signed 32 bits hold both."""
 MAX_GREETING_BYTES: Final = 64 * 2**20
 DEFAULT_MAX_MESSAGE_BYTES: Final = 2**30
 TAIL_ROOM_BYTES: Final = 64 * 1024

@@ -6,7 +6,8 @@ the bits of its own type, zero-padded to eight bytes, beside a code::
 
     code   type                   eight bytes
     0      not a number here      the value is in the tail
-    1-13   numpy scalar           of the dtype with this code, from the first byte
+    1-13   numpy scalar           of the dtype with this code, from the first byte on,
+                                  little-endian
     64     int                    signed 64-bit
     65     float                  IEEE 754 binary64
     66     bool                   0 or 1 as signed 64-bit
@@ -46,6 +47,8 @@ BOOL: Final = 66
 SCALAR_CODES: Final[dict[type, int]] = {
     dtype.type: code for code, dtype in DTYPES.items() if dtype.itemsize <= 8
 }
+_CELL_DTYPES: Final = {c: d for c, d in DTYPES.items() if d.itemsize <= 8}
+_NUMPY_BOOL: Final = SCALAR_CODES[np.bool_]
 _FLOAT64: Final = SCALAR_CODES[np.float64]
 _INT64: Final = SCALAR_CODES[np.int64]
 
@@ -67,6 +70,7 @@ def make_number_store(cell: memoryview) -> Callable[[Any], int]:
     """
     doubles = cell.cast("d")
     integers = cell.cast("q")
+    view = _make_views(cell)
 
     def store(value: Any) -> int:
         kind = type(value)
@@ -89,7 +93,9 @@ def make_number_store(cell: memoryview) -> Callable[[Any], int]:
             return BOOL
         code = SCALAR_CODES.get(kind, ABSENT)
         if code:
-            cell[:] = value.tobytes().ljust(8, b"\0")
+            integers[0] = 0
+            # From a scalar of the same type: the bits go over, NaN payloads too.
+            view(code)[()] = value
         return code
 
     return store
@@ -103,11 +109,13 @@ def make_number_load(cell: memoryview) -> Callable[[int], Any]:
 
     Returns:
         A function of the type code that returns the number in its own type, and
-        raises KeyError for a code that is not in the table.
+        raises KeyError for a code that is not in the table or a bool that is
+        neither 0 nor 1.
     """
     doubles = cell.cast("d")
     integers = cell.cast("q")
     int64, float64 = np.int64, np.float64
+    view = _make_views(cell)
 
     def load(code: int) -> Any:
         if code == FLOAT:
@@ -119,10 +127,28 @@ def make_number_load(cell: memoryview) -> Callable[[int], Any]:
         if code == _FLOAT64:
             return float64(doubles[0])
         if code == BOOL:
-            return bool(integers[0])
-        dtype = DTYPES[code]
-        if code == 1 and cell[0] > 1:
+            if integers[0] not in (0, 1):
+                raise KeyError(code)
+            return integers[0] == 1
+        number = view(code)
+        if code == _NUMPY_BOOL and cell[0] > 1:
             raise KeyError(code)
-        return np.frombuffer(cell, dtype, 1)[0]
+        return number[()]
 
     return load
+
+
+def _make_views(cell: memoryview) -> Callable[[int], Any]:
+    """Return a function that gives ``cell`` as a 0-d array of a code's dtype.
+
+    Each view is made once, when it is first wanted: most buffers need none.
+    """
+    views: dict[int, Any] = {}
+
+    def view(code: int) -> Any:
+        found = views.get(code)
+        if found is None:
+            found = views[code] = np.ndarray((), _CELL_DTYPES[code], cell)
+        return found
+
+    return view

@@ -11,32 +11,51 @@ in brackets are bytes)::
     SCALAR        3   dtype code [1], raw data
     OBJECT_ARRAY  4   msgpack array: shape, then the items in C order
     GRAPH         5   msgpack array: nodes, edges, edge_links
-    BIG_INT       6   signed, little-endian; only in seeds
+    BIG_INT       6   signed, little-endian; only in a Reset
 
-Arrays in other orders or byte orders are normalised to C order, little-endian.
-Nothing here is ever evaluated, unpickled or looked up by a peer's text.
+Arrays in other orders or byte orders are normalised to C order, little-endian,
+their bools to 0 and 1. Nothing here is ever evaluated, unpickled or looked up by
+a peer's text. The reading half is :mod:`rlay.protocol.value_decoding`.
 """
 
-import math
 import struct
-from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import msgpack
 import numpy as np
 
-from rlay.errors import DecodeError
 from rlay.protocol.constants import (
     MAX_BIG_INT_BYTES,
     MAX_DEPTH,
     MAX_DIMENSIONS,
+    MAX_ITEMS,
     ExtensionType,
 )
 from rlay.protocol.numbers import DTYPE_CODES, DTYPES, dtype_code
+from rlay.protocol.value_decoding import (
+    GraphValue,
+    check_shape,
+    decode_value,
+    set_graph_type,
+)
+
+__all__ = [
+    "GraphValue",
+    "Unsendable",
+    "array_data",
+    "array_head",
+    "check_shape",
+    "decode_value",
+    "dtype_code_of",
+    "encode_value",
+    "lower",
+    "path_text",
+    "set_graph_type",
+]
 
 _PLAIN: Final = frozenset({type(None), bool, float, bytes})
 _SCALARS: Final = {dtype.type: code for code, dtype in DTYPES.items()}
-_MAX_ITEMS: Final = 2**31 - 1
+_GRAPH_FIELDS: Final = GraphValue._fields
 
 
 class Unsendable(Exception):
@@ -79,7 +98,7 @@ def encode_value(value: Any, *, big_ints: bool = False) -> bytes:
 
     Args:
         value: Any value of the kinds above.
-        big_ints: Whether integers beyond 64 bits may travel, as seeds may.
+        big_ints: Whether integers beyond 64 bits may travel, as in a Reset.
 
     Raises:
         Unsendable: A part of it is of another kind. It names the path.
@@ -88,7 +107,10 @@ def encode_value(value: Any, *, big_ints: bool = False) -> bytes:
 
 
 def _pack(lowered: Any) -> bytes:
-    packed: bytes = msgpack.packb(lowered, use_bin_type=True)
+    try:
+        packed: bytes = msgpack.packb(lowered, use_bin_type=True)
+    except (ValueError, OverflowError) as error:
+        raise Unsendable(f"it is too large for msgpack: {error}", lowered) from error
     return packed
 
 
@@ -117,7 +139,7 @@ def lower(value: Any, depth: int = 0, big_ints: bool = False) -> Any:
     if kind is tuple:
         items = _pack(_lower_items(value, depth, big_ints))
         return msgpack.ExtType(ExtensionType.TUPLE, items)
-    if getattr(value, "_fields", None) == ("nodes", "edges", "edge_links"):
+    if isinstance(value, tuple) and getattr(value, "_fields", ()) == _GRAPH_FIELDS:
         items = _pack(_lower_items(value, depth, big_ints))
         return msgpack.ExtType(ExtensionType.GRAPH, items)
     return _refuse(value)
@@ -169,6 +191,7 @@ def _lower_items(value: Any, depth: int, big_ints: bool) -> list[Any]:
 
 
 def _lower_array(value: Any, depth: int, big_ints: bool) -> msgpack.ExtType:
+    _check_extent(value)
     if value.dtype == object:
         if depth >= MAX_DEPTH:
             raise Unsendable(
@@ -183,6 +206,17 @@ def _lower_array(value: Any, depth: int, big_ints: bool) -> msgpack.ExtType:
     return msgpack.ExtType(
         ExtensionType.ARRAY, array_head(code, value.shape) + array_data(value, code)
     )
+
+
+def _check_extent(value: Any) -> None:
+    if value.ndim > MAX_DIMENSIONS:
+        raise Unsendable(f"an array of more than {MAX_DIMENSIONS} dimensions", value)
+    if value.nbytes > MAX_ITEMS or any(size > MAX_ITEMS for size in value.shape):
+        raise Unsendable(
+            f"an array of shape {value.shape} takes {value.nbytes} bytes; no array, "
+            f"and none of its dimensions, may exceed {MAX_ITEMS}",
+            value,
+        )
 
 
 def dtype_code_of(value: Any) -> int:
@@ -208,6 +242,9 @@ def array_head(code: int, shape: tuple[int, ...]) -> bytes:
 
 def array_data(value: Any, code: int) -> bytes:
     """Return the elements of an array in C order, little-endian."""
+    if value.dtype.kind == "b":
+        # True may be any byte but 0, as in an array of bytes viewed as bools.
+        value = value.view(np.uint8) != 0
     data: bytes = value.astype(DTYPES[code], copy=False).tobytes()
     return data
 
@@ -218,7 +255,7 @@ def _refuse(value: Any) -> NoReturn:
     remedy = "convert it to plain data or to an array"
     if hasattr(value, "detach"):
         remedy = "convert it with .detach().cpu().numpy()"
-    elif isinstance(value, (dict, list, tuple, str, int, float)):
+    elif isinstance(value, (dict, list, tuple, str, bytes, int, float)):
         base = next(c.__name__ for c in kind.__mro__ if c.__module__ == "builtins")
         remedy = f"convert it with {base}(...)"
     raise Unsendable(f"a value of type {name} cannot travel; {remedy}", value)
@@ -226,166 +263,3 @@ def _refuse(value: Any) -> NoReturn:
 
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-# ---------------------------------------------------------------------- decode
-
-
-def decode_value(data: bytes | memoryview) -> Any:
-    """Return the value that msgpack ``data`` stands for.
-
-    Arrays are new, writeable and aligned. Graphs come as :class:`GraphValue`
-    until :func:`set_graph_type` says otherwise.
-
-    Raises:
-        DecodeError: The bytes are not one whole value of the kinds above.
-    """
-    try:
-        value = _unpack(data)
-        _check_depth(value)
-    except DecodeError:
-        raise
-    except (
-        ValueError,  # msgpack's FormatError, StackError and ExtraData, bad UTF-8
-        TypeError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-        struct.error,
-        msgpack.UnpackException,
-    ) as error:
-        raise DecodeError(f"malformed value: {str(error)[:200]}") from error
-    return value
-
-
-def _unpack(data: bytes | memoryview) -> Any:
-    # The limits are the size of the input itself: each item takes at least one
-    # byte, and the input's size is bounded by max_message_bytes.
-    return msgpack.unpackb(
-        data, raw=False, strict_map_key=True, use_list=True, ext_hook=_raise_extension
-    )
-
-
-def _check_depth(value: Any) -> None:
-    """Refuse what :func:`lower` would have refused to send."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [item for outer in level for item in _items(outer)]
-        if not level:
-            return
-    raise DecodeError(f"a value is nested deeper than {MAX_DEPTH} levels")
-
-
-def _items(value: Any) -> Any:
-    kind = type(value)
-    if kind is dict:
-        return value.values()
-    if kind is list or kind is tuple:
-        return value
-    return ()
-
-
-class GraphValue(tuple[Any, Any, Any]):
-    """A graph where nobody has set a better type: (nodes, edges, edge_links)."""
-
-    __slots__ = ()
-    _fields = ("nodes", "edges", "edge_links")
-
-
-_graph_type: Callable[[Any, Any, Any], Any] = lambda *items: GraphValue(items)  # noqa: E731
-
-
-def set_graph_type(graph_type: Callable[[Any, Any, Any], Any]) -> None:
-    """Set what graphs are decoded to.
-
-    ``rlay.envs`` sets Gymnasium's ``GraphInstance``, which this layer may not
-    import.
-    """
-    global _graph_type
-    _graph_type = graph_type
-
-
-def _raise_extension(code: int, data: bytes) -> Any:
-    if code == ExtensionType.ARRAY:
-        return _raise_array(data)
-    if code == ExtensionType.SCALAR:
-        return _raise_scalar(data)
-    if code == ExtensionType.TUPLE:
-        return tuple(_raise_list(data))
-    if code == ExtensionType.OBJECT_ARRAY:
-        return _raise_object_array(data)
-    if code == ExtensionType.GRAPH:
-        items = _raise_list(data)
-        if len(items) != 3:
-            raise DecodeError(f"a graph has 3 parts, here are {len(items)}")
-        return _graph_type(*items)
-    if code == ExtensionType.BIG_INT:
-        if not 0 < len(data) <= MAX_BIG_INT_BYTES:
-            raise DecodeError(f"a big integer of {len(data)} bytes")
-        return int.from_bytes(data, "little", signed=True)
-    raise DecodeError(f"unknown extension type {code}")
-
-
-def _raise_list(data: bytes) -> list[Any]:
-    items = _unpack(data)
-    if type(items) is not list:
-        raise DecodeError(f"expected an array, got {type(items).__name__}")
-    return items
-
-
-def _raise_scalar(data: bytes) -> Any:
-    dtype = DTYPES.get(data[0]) if data else None
-    if dtype is None or len(data) != 1 + dtype.itemsize:
-        raise DecodeError(f"malformed scalar of {len(data)} bytes")
-    _check_bool(dtype, data[1:])
-    return np.frombuffer(data, dtype, 1, 1)[0]
-
-
-def _raise_array(data: bytes) -> Any:
-    if len(data) < 2 or data[0] not in DTYPES or data[1] > MAX_DIMENSIONS:
-        raise DecodeError("malformed array head")
-    dtype, dimensions = DTYPES[data[0]], data[1]
-    start = 2 + 8 * dimensions
-    if len(data) < start:
-        raise DecodeError("malformed array head")
-    shape = struct.unpack_from(f"<{dimensions}Q", data, 2)
-    check_shape(shape, dtype.itemsize, len(data) - start)
-    body = memoryview(data)[start:]
-    _check_bool(dtype, body)
-    return np.frombuffer(body, dtype).reshape(shape).copy()
-
-
-def check_shape(shape: tuple[int, ...], itemsize: int, data_bytes: int) -> None:
-    """Check that an array of ``shape`` takes exactly ``data_bytes``.
-
-    Python's integers do not wrap, NumPy's product would.
-
-    Raises:
-        DecodeError: It does not, or a dimension is out of range.
-    """
-    if any(size > _MAX_ITEMS for size in shape):
-        raise DecodeError(f"array shape {shape} is out of range")
-    expected = math.prod(shape) * itemsize
-    if expected != data_bytes:
-        raise DecodeError(
-            f"array shape {shape} takes {expected} bytes, {data_bytes} are here"
-        )
-
-
-def _check_bool(dtype: np.dtype[Any], data: bytes | memoryview) -> None:
-    if dtype.kind == "b" and len(data) and max(data) > 1:
-        raise DecodeError("a bool is a byte 0 or 1")
-
-
-def _raise_object_array(data: bytes) -> Any:
-    items = _raise_list(data)
-    shape = items.pop(0) if items else None
-    if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
-        raise DecodeError("malformed object array")
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise DecodeError("malformed object array")
-    check_shape(tuple(shape), 1, len(items))
-    array = np.empty(len(items), dtype=object)
-    for index, item in enumerate(items):
-        array[index] = item
-    return array.reshape(shape)
