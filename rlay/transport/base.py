@@ -46,15 +46,24 @@ class Channel(Protocol):
         """Send a payload that exceeds the buffer, whose header is filled.
 
         Raises:
-            MessageTooLarge: It exceeds ``max_message_bytes``. Nothing was sent.
+            MessageTooLarge: It exceeds ``max_message_bytes``. Nothing was sent, and
+                another message can be.
+            RLayTimeout: As ``patience`` says. Half a message is out: nothing more
+                can be sent in this session. The same holds for an interruption.
+            PeerLost: The peer is gone.
         """
 
     def receive(self, patience: Patience) -> MessageBuffer:
         """Wait for the next message and return it whole.
 
+        A wait that was broken off by an error or an interruption can be taken up
+        again; a message that came meanwhile, or in part, is not lost.
+
         Raises:
             RLayTimeout: As ``patience`` says.
             PeerLost: The peer is gone and left no message.
+            ChannelClosed: The peer said goodbye and left no message; or this end was
+                closed meanwhile.
             RemoteProtocolError: The peer broke the protocol.
         """
 

@@ -23,21 +23,18 @@ HIDDEN_PREFIXES: Final = (".new-", ".gone-")
 in front, so nobody ever attaches to these."""
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _OPEN_DIRECTORY: Final = (
-    os.O_RDONLY
-    | _CLOEXEC
-    | getattr(os, "O_DIRECTORY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
+    os.O_RDONLY | _CLOEXEC | _NOFOLLOW | getattr(os, "O_DIRECTORY", 0)
 )
-_OPEN_FILE: Final = (
-    _CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-)
+_OPEN_FILE: Final = _CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_NAME_IS_TAKEN: Final = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def default_path() -> str:
     """Return where channels live if nobody says otherwise.
 
-    ``$RLAY_DIR``, else ``/dev/shm/rlay-<uid>`` where that is possible, else
+    ``$RLAY_DIR``, else ``/dev/shm/rlay-<uid>`` where there is a ``/dev/shm``, else
     ``rlay-<uid>`` in the temporary directory.
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
@@ -87,12 +84,18 @@ class ChannelDirectory:
                 "channels in shared memory need Linux or macOS; on Windows attach "
                 "through a bridge: tcp://host:port/name"
             )
+        named = path or os.environ.get(ENVIRONMENT_VARIABLE)
         where = os.path.abspath(os.fspath(path) if path else default_path())
+        if "\0" in where:
+            raise ChannelError(f"{where!r} cannot be a directory: it holds a NUL")
+        # Who names a directory may name a link to it. Nobody names the default one,
+        # and a link in its place was put there by somebody else.
+        flags = _OPEN_DIRECTORY & ~_NOFOLLOW if named else _OPEN_DIRECTORY
         if create:
             with translated(where):
                 _make_private(where)
         with translated(where):
-            fd = os.open(where, os.O_RDONLY | _CLOEXEC | os.O_DIRECTORY)
+            fd = os.open(where, flags)
         if _is_private(fd):
             return cls(where, fd)
         try:
@@ -136,8 +139,15 @@ class ChannelDirectory:
 
     def names(self) -> list[str]:
         """Return the names in it that do not start with a dot, sorted."""
+        return sorted(n for n in self._entries() if not n.startswith("."))
+
+    def hidden_names(self) -> list[str]:
+        """Return the names of channels being made or being removed, sorted."""
+        return sorted(n for n in self._entries() if n.startswith(HIDDEN_PREFIXES))
+
+    def _entries(self) -> list[str]:
         with translated(self.path):
-            return sorted(n for n in os.listdir(self.fd) if not n.startswith("."))
+            return os.listdir(self.fd)
 
     def open_channel(self, name: str) -> int:
         """Open the directory of one channel and return its descriptor.
@@ -159,18 +169,28 @@ class ChannelDirectory:
         return fd
 
     def make_hidden(self) -> tuple[str, int]:
-        """Make an empty directory under a hidden name; return name and descriptor."""
+        """Make an empty directory under a hidden name; return name and descriptor.
+
+        Raises:
+            ChannelNoSpace: There is no room, or no descriptor. Nothing is left.
+            ChannelPermission: It cannot be made here.
+        """
         name = HIDDEN_PREFIXES[0] + secrets.token_hex(8)
         with translated(os.path.join(self.path, name)):
             os.mkdir(name, 0o700, dir_fd=self.fd)
-            return name, os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
+            try:
+                return name, os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, dir_fd=self.fd)
+                raise
 
     def publish(self, hidden: str, name: str) -> bool:
         """Give a hidden directory its name; return False where the name is taken."""
         try:
             os.rename(hidden, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno in _NAME_IS_TAKEN:
                 return False
             raise channel_error(error, os.path.join(self.path, name)) from error
         return True

@@ -1,6 +1,5 @@
 """What both ends of a channel in memory have in common."""
 
-import contextlib
 import secrets
 
 from rlay.protocol import slot_layout as at
@@ -111,22 +110,23 @@ class MemEnd:
         """
         while True:
             buffer = reader.receive(patience)
-            if buffer.part[0]:
-                reader.take_and_ring()
-                continue
-            return reader.assemble(buffer, MAX_GREETING_BYTES, patience)
+            if reader.expects(buffer):
+                return reader.assemble(buffer, MAX_GREETING_BYTES, patience)
+            reader.take_and_ring()
 
     def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
         """Say goodbye and let go. Twice is harmless; a forked child's is too."""
         if self._closed:
             return
         self._closed = True
-        if not self._forked:
-            with contextlib.suppress(ValueError):
+        try:
+            if not self._forked:
                 self.line.say(PeerState.CLOSED, reason)
-            self._say_goodbye()
+                self._say_goodbye()
+        finally:
+            # Only now: whoever finds the lock free must find the goodbye too.
             self._store.release(self._end)
-        self._store.close()
+            self._store.close()
 
     def _say_goodbye(self) -> None:
         """Wake the peer, so that it sees the goodbye at once."""

@@ -12,6 +12,7 @@ from rlay.errors import (
     ChannelNoSpace,
     ChannelNotFound,
     ChannelPermission,
+    RLayError,
 )
 
 _NO_ROOM = {
@@ -20,6 +21,7 @@ _NO_ROOM = {
     errno.EMFILE: "this process has too many open files (see ulimit -n)",
     errno.ENFILE: "the machine has too many open files",
     errno.ENOMEM: "there is no memory left to map the file",
+    errno.ENOLCK: "the machine has no locks left",
 }
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NOT_A_FILE = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV}
@@ -36,6 +38,8 @@ def translated(path: str, need_bytes: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, RLayError):  # PeerLost and RLayTimeout are OSErrors too
+            raise
         raise channel_error(error, path, need_bytes) from error
 
 

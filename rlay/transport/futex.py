@@ -23,8 +23,7 @@ _FUTEX_WAKE: Final = 1
 _EVERYBODY: Final = 2**31 - 1
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_int64))
+_Timespec = ctypes.c_int64 * 2  # seconds, nanoseconds
 
 
 def _load() -> tuple[Any, int]:
@@ -44,7 +43,7 @@ def _load() -> tuple[Any, int]:
     return (call, number) if woken == 0 else (None, 0)
 
 
-_timespecs: Final[dict[float, _Timespec]] = {}
+_timespecs: Final[dict[float, Any]] = {}
 """Almost every sleep has the same length."""
 _MAX_TIMESPECS: Final = 64
 _syscall, _number = _load()

@@ -12,6 +12,7 @@ from rlay.protocol.constants import (
     CHANNEL_MAGIC,
     GREETING_SLOT_BYTES,
     HEADER_BYTES,
+    MAX_NUM_ENVS,
     PROTOCOL_MINOR,
     PROTOCOL_VERSION,
     UINT32_MASK,
@@ -97,7 +98,8 @@ class EndLine:
     @property
     def program(self) -> str:
         """Its command line, shortened, for people only."""
-        return bytes(self._program).partition(b"\0")[0].decode("utf-8", "replace")
+        text = bytes(self._program).partition(b"\0")[0].decode("utf-8", "replace")
+        return "".join(c if c.isprintable() else "?" for c in text)
 
     @property
     def who(self) -> str:
@@ -106,7 +108,9 @@ class EndLine:
 
 
 def _program_text() -> str:
-    return " ".join([os.path.basename(sys.argv[0] or "python"), *sys.argv[1:]])
+    # Where Python is embedded in a game, there may be no argv at all.
+    program, *arguments = getattr(sys, "argv", None) or [""]
+    return " ".join([os.path.basename(program) or "python", *arguments])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +178,11 @@ class ChannelHeader:
             paradigm = Paradigm(words[at.HEADER_PARADIGM_OFFSET // 4])
         except ValueError:
             raise ChannelCorrupt(f"{path} claims an unknown paradigm") from None
+        num_envs = words[at.HEADER_NUM_ENVS_OFFSET // 4]
+        if num_envs > MAX_NUM_ENVS:
+            raise ChannelCorrupt(f"{path} claims {num_envs} environments")
         return ChannelFacts(
-            paradigm,
-            words[at.HEADER_NUM_ENVS_OFFSET // 4],
-            bool(words[at.HEADER_MIRROR_OFFSET // 4]),
+            paradigm, num_envs, bool(words[at.HEADER_MIRROR_OFFSET // 4])
         )
 
     def begin_session(self, generation: int, incarnation: int, session: int) -> None:

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 try:
@@ -19,6 +18,7 @@ try:
 except ImportError:  # Windows: the package imports, channels in memory do not work
     fcntl = None  # type: ignore[assignment]
 
+from rlay.errors import ChannelClosed
 from rlay.transport.directory import create_file, open_file
 from rlay.transport.failures import translated
 from rlay.transport.forks import close_in_child
@@ -28,50 +28,47 @@ _ACQUIRE_PAUSE_S: Final = 0.0025
 """A look at the lock holds it for a microsecond: 50 ms of tries outlast any look."""
 
 _held_here: dict[tuple[int, int], str] = {}
-_held_here_guard: Final = threading.Lock()
+"""Where this process took each lock that it holds, by device and inode."""
 
 
 class HeldLock:
     """A lock file that this process holds.
 
     Attributes:
-        fd: The descriptor that carries the lock.
+        fd: The descriptor that carries the lock; -1 once it was let go.
     """
 
     def __init__(self, fd: int, where: str) -> None:
         """Take over a locked descriptor."""
         self.fd = fd
-        facts = os.fstat(fd)
-        self._key = (facts.st_dev, facts.st_ino)
-        with _held_here_guard:
-            _held_here[self._key] = where
+        self._key = _identity(fd)
+        _held_here[self._key] = where
         close_in_child(self)
 
     @classmethod
     def acquire(cls, directory_fd: int, name: str, path: str) -> "HeldLock | None":
         """Lock ``name``, making it where it is missing.
 
+        Args:
+            directory_fd: Descriptor of the channel's directory.
+            name: The file's name in it.
+            path: The whole path, for messages.
+
         Returns:
             The lock, or None where somebody else holds it for longer than a look
             takes.
 
         Raises:
-            ChannelError: The file cannot be made or opened.
+            ChannelError: The file cannot be made, opened or locked.
         """
+        fd = _open_or_make(directory_fd, name, path)
         try:
-            fd = create_file(directory_fd, name)
-        except FileExistsError:
-            fd = open_file(directory_fd, name, path)
-        except OSError:
             with translated(path):
-                raise
-        for attempt in range(_ACQUIRE_TRIES):
-            with translated(path):
-                if _try_lock(fd, fcntl.LOCK_EX):
+                if _outlast_looks(fd):
                     return cls(fd, _caller())
-            if attempt and held_here(fd):
-                break
-            time.sleep(_ACQUIRE_PAUSE_S)
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
         return None
 
@@ -79,18 +76,32 @@ class HeldLock:
         """Let go. Twice is harmless."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            with _held_here_guard:
-                _held_here.pop(self._key, None)
+            _held_here.pop(self._key, None)
             with contextlib.suppress(OSError):
                 os.close(fd)
 
     def abandon(self) -> None:
         """Close the descriptor in a forked child: the lock is the parent's alone."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            _held_here.pop(self._key, None)
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        self.release()
+
+
+def _open_or_make(directory_fd: int, name: str, path: str) -> int:
+    with translated(path):
+        try:
+            return create_file(directory_fd, name)
+        except FileExistsError:
+            return open_file(directory_fd, name, path)
+
+
+def _outlast_looks(fd: int) -> bool:
+    """Try to lock for as long as a look may be in the way."""
+    for attempt in range(_ACQUIRE_TRIES):
+        if _try_lock(fd, fcntl.LOCK_EX):
+            return True
+        if attempt and held_here(fd):
+            break
+        time.sleep(_ACQUIRE_PAUSE_S)
+    return False
 
 
 def _try_lock(fd: int, kind: int) -> bool:
@@ -101,30 +112,63 @@ def _try_lock(fd: int, kind: int) -> bool:
     return True
 
 
-def make_probe(fd: int) -> Callable[[], bool]:
-    """Return a function that says whether somebody holds the lock file ``fd``.
+class Probe:
+    """Says whether somebody holds a lock file.
 
-    A look costs about 1.5 us. It takes a shared lock for that long, so lookers do
+    A look costs about 2 us. It takes a shared lock for that long, so lookers do
     not disturb each other, and who wants the lock tries again.
     """
 
-    def held() -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        fcntl.flock(fd, fcntl.LOCK_UN)
-        return False
+    def __init__(self, fd: int, path: str) -> None:
+        """Take over a descriptor of the lock file; ``path`` is for messages."""
+        self._fd = fd
+        self._path = path
+        # A number that was closed may soon be another file's: a look at that could
+        # take its lock away. So nobody closes during a look.
+        self._guard = threading.Lock()
+        close_in_child(self)
 
-    return held
+    def __call__(self) -> bool:
+        """Look.
+
+        Raises:
+            ChannelClosed: :meth:`close` was called.
+            ChannelError: The system could not tell.
+        """
+        with self._guard:
+            if self._fd < 0:
+                raise ChannelClosed(f"this end of {self._path} was closed meanwhile")
+            with translated(self._path):
+                if not _try_lock(self._fd, fcntl.LOCK_SH):
+                    return True
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                return False
+
+    def close(self) -> None:
+        """Close the descriptor. Twice is harmless."""
+        with self._guard:
+            self._close()
+
+    def abandon(self) -> None:
+        """Close the descriptor in a forked child, where nobody lets go of the guard."""
+        self._guard = threading.Lock()
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    facts = os.fstat(fd)
+    return facts.st_dev, facts.st_ino
 
 
 def held_here(fd: int) -> str | None:
     """Return where this very process took the lock of ``fd``, or None."""
-    facts = os.fstat(fd)
-    return _held_here.get((facts.st_dev, facts.st_ino))
+    return _held_here.get(_identity(fd))
 
 
 def _caller() -> str:

@@ -23,10 +23,11 @@ from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import MemEnd
+from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelFacts, ChannelHeader
 from rlay.transport.peers import Deadline, PeerWatch, connecting
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry
-from rlay.transport.stores import End, FileStore, Store
+from rlay.transport.stores import End, Store
 from rlay.transport.waiting import WaitPolicy
 
 Ids = tuple[int, int]
@@ -80,16 +81,7 @@ class MemClient(MemEnd):
             root.close()
             raise
         try:
-            facts = ChannelHeader(store.header).check(store.path)
-            if not store.make_probe(End.SERVER)():
-                raise ChannelNotFound(
-                    f"channel {name!r} is stale: its server is gone without a goodbye"
-                )
-            if not store.hold(End.CLIENT):
-                raise ChannelBusy(store.busy_text(End.CLIENT))
-            if not store.is_current():
-                raise ChannelNotFound(f"channel {name!r} was just replaced")
-            return cls(store, facts)
+            return cls(store, _enter(store))
         except BaseException:
             store.close()
             raise
@@ -134,9 +126,7 @@ class MemClient(MemEnd):
             self._writer, Kind.HELLO, hello.encode(), ids, self._patience(timeout_s)
         )
 
-    def receive_welcome(
-        self, ids: Ids, timeout_s: float | None
-    ) -> tuple[Ids, Welcome]:
+    def receive_welcome(self, ids: Ids, timeout_s: float | None) -> tuple[Ids, Welcome]:
         """Wait for the answer to a Hello; the second half of :meth:`greet`.
 
         After a ConnectTimeout it may be called again; 0 looks once.
@@ -186,6 +176,20 @@ class MemClient(MemEnd):
             self._channel.wake_peer()
         else:
             self._writer.wake_reader()
+
+
+def _enter(store: FileStore) -> ChannelFacts:
+    """Hold the client end of a living channel and return what its header says."""
+    facts = ChannelHeader(store.header).check(store.path)
+    if not store.is_held(End.SERVER):
+        raise ChannelNotFound(
+            f"channel {store.name!r} is stale: its server is gone without a goodbye"
+        )
+    if not store.hold(End.CLIENT):
+        raise ChannelBusy(store.busy_text(End.CLIENT))
+    if not store.is_current():
+        raise ChannelNotFound(f"channel {store.name!r} was just replaced")
+    return facts
 
 
 def refusal_error(refusal: Refusal) -> Exception:

@@ -16,10 +16,11 @@ from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import MemEnd
+from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelFacts, ChannelHeader
 from rlay.transport.peers import Deadline, PeerWatch, connecting
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry
-from rlay.transport.stores import End, FileStore, Store
+from rlay.transport.stores import End, Store
 from rlay.transport.waiting import Patience, WaitPolicy
 
 Ids = tuple[int, int]
@@ -85,8 +86,11 @@ class MemServer(MemEnd):
             raise
         return server
 
-    def client_watch(self, session: int) -> PeerWatch:
-        """Return a watch of the client of one session."""
+    def client_watch(self) -> PeerWatch:
+        """Return a watch of the client that is there now.
+
+        A client that says Hello takes the place of the one before it.
+        """
         return PeerWatch(
             self.peer,
             self._client_held,
@@ -117,11 +121,16 @@ class MemServer(MemEnd):
             None, timeout_s, connecting(timeout_s, f"no client came to {self.name!r}")
         )
         while True:
-            buffer = self._receive_greeting(self._reader, patience)
+            buffer = None
             try:
+                buffer = self._receive_greeting(self._reader, patience)
                 return buffer, Hello.decode(buffer.body())
             except ProtocolError as error:
-                self.refuse(buffer, Refusal(_refusal_code(error), str(error)))
+                refusal = Refusal(_refusal_code(error), str(error))
+            if buffer is None:  # not even the message is sound: it is still there
+                buffer = self._reader.current
+                self._reader.take_and_ring()
+            self.refuse(buffer, refusal)
 
     def refuse(self, hello: MessageBuffer, refusal: Refusal) -> None:
         """Tell a client that it is not taken; a client that is gone is forgotten."""
@@ -162,7 +171,7 @@ class MemServer(MemEnd):
             geometry,
             End.SERVER,
             self.peer,
-            self.client_watch(ids[1]),
+            self.client_watch(),
             ids,
             policy=policy,
             max_message_bytes=max_message_bytes,
@@ -177,7 +186,7 @@ class MemServer(MemEnd):
         return channel
 
     def _slots(self, geometry: SlotGeometry) -> memoryview:
-        """Return memory for a session, that of the last one where its shape is right."""
+        """Return memory for a session: that of the last one where its shape fits."""
         old = self._geometry
         if (
             self._memory is None
@@ -204,7 +213,7 @@ class MemServer(MemEnd):
     ) -> bool:
         """Send a greeting; return whether the client was there to take it."""
         patience: Patience = Deadline(
-            self.client_watch(hello.session),
+            self.client_watch(),
             60.0,
             connecting(60.0, f"the client of {self.name!r} did not read its greeting"),
         )
@@ -216,7 +225,15 @@ class MemServer(MemEnd):
 
     def _say_goodbye(self) -> None:
         # Name and files go first: nobody can come any more.
-        self._store.remove()
+        try:
+            self._store.remove()
+        except KeyboardInterrupt:  # in the middle of it: finish, then pass it on
+            self._store.remove()
+            raise
+        finally:
+            self._wake_client()
+
+    def _wake_client(self) -> None:
         self._writer.wake_reader()
         if self._channel is not None:
             self._channel.wake_peer()

@@ -5,6 +5,7 @@ system that fails with an error, where a sparse file would kill the process with
 SIGBUS at its first write. Pages are faulted in at once, not by the first steps.
 """
 
+import contextlib
 import mmap
 import os
 import sys
@@ -37,8 +38,9 @@ def create_mapped(
         try:
             _allocate(fd, size_bytes)
             return map_fd(fd, size_bytes)
-        except OSError:
-            os.unlink(name, dir_fd=directory_fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=directory_fd)
             raise
         finally:
             os.close(fd)
@@ -71,12 +73,20 @@ def open_mapped(
             )
         with translated(path):
             return map_fd(fd, size)
+    except ValueError:
+        raise ChannelCorrupt(f"{path} shrinks while it is being opened") from None
     finally:
         os.close(fd)
 
 
 def read_only(directory_fd: int, name: str, path: str, limit_bytes: int) -> bytes:
-    """Return the first bytes of a file without writing to it or mapping it."""
+    """Return the first bytes of a file without writing to it or mapping it.
+
+    Raises:
+        ChannelNotFound: It does not exist.
+        ChannelCorrupt: It is no plain file.
+        ChannelPermission: It is not ours alone.
+    """
     fd = open_file(directory_fd, name, path, writable=False)
     try:
         with translated(path):

@@ -23,7 +23,11 @@ def make_fence() -> Callable[[], None]:
     release, acquire = lock.release, lock.acquire
 
     def fence() -> None:
-        release()
+        try:
+            release()
+        except RuntimeError:  # Ctrl-C came between the two calls of the last fence
+            acquire()
+            release()
         acquire()
 
     return fence

@@ -9,10 +9,12 @@ from rlay.protocol import slot_layout as at
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
+    PAYLOAD_ALIGNMENT,
     PROTOCOL_VERSION,
     SLOTS_MAGIC,
     UINT32_MASK,
     BellKind,
+    Holder,
 )
 from rlay.transport import futex
 from rlay.transport.forks import close_in_child
@@ -99,8 +101,8 @@ class SlotGeometry:
             found != generation
             or words[at.SLOTS_VERSION_OFFSET // 4] != PROTOCOL_VERSION
             or claimed != [geometry.request_offset, geometry.reply_offset]
-            or geometry.request_capacity % at.PAYLOAD_ALIGNMENT
-            or geometry.reply_capacity % at.PAYLOAD_ALIGNMENT
+            or geometry.request_capacity % PAYLOAD_ALIGNMENT
+            or geometry.reply_capacity % PAYLOAD_ALIGNMENT
             or not geometry.request_capacity
             or not geometry.reply_capacity
             or geometry.file_bytes > len(memory)
@@ -136,15 +138,21 @@ class SlotChannel:
             watch: Says whether it lives.
             ids: Incarnation and session.
             policy: How to wait; None for the default.
-            max_message_bytes: Larger messages are refused, both ways.
+            max_message_bytes: Messages that exceed both this and the slot are
+                refused, both ways.
         """
         self.name = store.name
         self.incarnation, self.session = ids
         self.watch = watch
         self.guard = threading.Lock()
         self.forked = False
-        self.max_message_bytes = max_message_bytes
-        policy = policy or WaitPolicy.default()
+        # The header of a whole message has 32 bits for its size.
+        self.max_message_bytes = min(max_message_bytes, UINT32_MASK)
+        if policy is None:
+            bridged = (
+                peer.holder == Holder.BRIDGE
+            )  # its answer takes longer than a spin
+            policy = WaitPolicy(0) if bridged else WaitPolicy.default()
         request = (geometry.request_offset, geometry.request_capacity)
         reply = (geometry.reply_offset, geometry.reply_capacity)
         outgoing, incoming = (request, reply) if end is End.CLIENT else (reply, request)

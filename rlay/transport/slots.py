@@ -5,16 +5,18 @@ The layout and its rules are in :mod:`rlay.protocol.slot_layout`.
 
 from collections.abc import Callable
 
-from rlay.errors import DecodeError, MessageTooLarge
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import MESSAGE_HEADER_BYTES, UINT32_MASK
+from rlay.protocol.constants import (
+    MESSAGE_HEADER_BYTES,
+    SLOT_CONTROL_BYTES,
+    UINT32_MASK,
+)
 from rlay.protocol.slot_layout import (
     PUBLISHED_BELL_OFFSET,
     PUBLISHED_BELL_WORD,
     PUBLISHED_OFFSET,
     PUBLISHED_WORD,
     SEQUENCE_WORD,
-    SLOT_CONTROL_BYTES,
     TAKEN_BELL_OFFSET,
     TAKEN_BELL_WORD,
     TAKEN_OFFSET,
@@ -22,6 +24,7 @@ from rlay.protocol.slot_layout import (
     buffer_offset,
 )
 from rlay.transport.ordering import STORES_ARE_ORDERED, make_fence
+from rlay.transport.parts import Assembly
 from rlay.transport.waiting import Patience, WaitPolicy, make_wait
 
 Ring = Callable[[int], None]
@@ -104,13 +107,16 @@ class SlotWriter:
         """Publish a message whose payload exceeds the slot, part by part.
 
         The buffer's header holds kind, flags and reward already. Returns when
-        the last part is taken, the header saying "one part" again.
+        the last part is taken, the header saying "one part" again. Where
+        ``patience`` raises before, half a message is out and stays so: nothing
+        more can be published.
         """
         buffer = self.buffers[sequence & 1]
         room = len(buffer.payload)
         parts = max(1, -(-len(payload) // room))
+        whole = memoryview(payload)
         for part in range(parts):
-            piece = payload[part * room : (part + 1) * room]
+            piece = whole[part * room : (part + 1) * room]
             buffer.payload[: len(piece)] = piece
             buffer.set_part(part, parts, len(piece), len(payload))
             self.publish(sequence)
@@ -136,6 +142,7 @@ class SlotReader:
         self._words = slot[:SLOT_CONTROL_BYTES].cast("I")
         self._ring = ring
         self._fence = make_fence()
+        self._coming: Assembly | None = None
         wait = make_wait(
             slot, PUBLISHED_OFFSET, PUBLISHED_BELL_OFFSET, self._fence, policy
         )
@@ -176,43 +183,49 @@ class SlotReader:
         if self._words[TAKEN_BELL_WORD]:
             self._ring(TAKEN_OFFSET)
 
+    @property
+    def current(self) -> MessageBuffer:
+        """The buffer of the message, or part, that was published last."""
+        return self.buffers[self._words[PUBLISHED_WORD] & 1]
+
+    def expects(self, buffer: MessageBuffer) -> bool:
+        """Return whether a message begins in ``buffer``, or one in parts goes on."""
+        number, coming = self._words[PUBLISHED_WORD], self._coming
+        return not buffer.part[0] or (
+            coming is not None and (coming.has(number) or coming.continues(buffer))
+        )
+
     def assemble(
         self, first: MessageBuffer, limit_bytes: int, patience: Patience
     ) -> MessageBuffer:
         """Return a message that comes in parts, in memory of its own.
 
-        All parts are taken here; to take once more does no harm.
+        All parts are taken here; to take once more does no harm in lock step. What
+        ``patience`` raises leaves the parts that have come: :attr:`receive` and
+        this function go on with them. A first part begins a new message, whatever
+        was coming before it.
 
         Args:
-            first: The buffer of its first part, as :attr:`receive` returned it.
+            first: The buffer of a part, as :attr:`receive` returned it.
             limit_bytes: Refuse larger messages before taking memory for them.
             patience: For the parts that are still to come.
 
         Raises:
-            MessageTooLarge: It exceeds ``limit_bytes``.
+            MessageTooLarge: It exceeds ``limit_bytes``. It is not taken.
             DecodeError: The parts do not belong together.
         """
-        parts = max(1, first.part[1])
-        total = first.total_bytes if parts > 1 else len(first.body())
-        if total > limit_bytes:
-            raise MessageTooLarge(total, limit_bytes)
-        whole = MessageBuffer.private(total)
-        whole.words[:] = first.words[:]
-        done, buffer = 0, first
-        for part in range(parts):
-            if part:
-                buffer = self.receive(patience)
-            body = buffer.body()
-            if buffer.part[0] != part or done + len(body) > total:
-                raise DecodeError(
-                    f"part {buffer.part} came in place of {(part, parts)}"
-                )
-            if part + 1 < parts and not len(body):
-                raise DecodeError(f"part {part} of {parts} is empty")
-            whole.payload[done : done + len(body)] = body
-            done += len(body)
+        buffer = first
+        while True:
+            coming = self._add(buffer, limit_bytes)
             self.take_and_ring()
-        if done != total:
-            raise DecodeError(f"the parts of {total} bytes sum up to {done}")
-        whole.set_part(0, 1, min(total, UINT32_MASK), total)
-        return whole
+            if coming.complete:
+                self._coming = None
+                return coming.whole
+            buffer = self.receive(patience)
+
+    def _add(self, buffer: MessageBuffer, limit_bytes: int) -> Assembly:
+        number, coming = self._words[PUBLISHED_WORD], self._coming
+        if coming is None or not coming.add(buffer, number):
+            self._coming = None
+            self._coming = coming = Assembly(buffer, number, limit_bytes)
+        return coming

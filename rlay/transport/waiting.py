@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from rlay.errors import ChannelError
 from rlay.protocol.constants import BellKind
 from rlay.transport import futex
 
@@ -53,10 +54,18 @@ class WaitPolicy:
         """Return the policy for this process: no spin where there is one CPU.
 
         ``RLAY_SPIN_US`` overrides the budget, in microseconds.
+
+        Raises:
+            ChannelError: ``RLAY_SPIN_US`` is no number.
         """
         named = os.environ.get("RLAY_SPIN_US")
         if named:
-            return cls(max(0, int(float(named) * 1000)))
+            try:
+                return cls(max(0, int(float(named) * 1000)))
+            except (ValueError, OverflowError):
+                raise ChannelError(
+                    f"RLAY_SPIN_US is a number of microseconds, not {named!r}"
+                ) from None
         return cls(DEFAULT_SPIN_US * 1000 if _cpus() > 1 else 0)
 
 

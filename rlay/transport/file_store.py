@@ -1,0 +1,350 @@
+"""A channel in a directory of files."""
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+from typing import Final
+
+from rlay.errors import ChannelBusy, ChannelCorrupt, ChannelNotFound
+from rlay.protocol.constants import CHANNEL_MAGIC, HEADER_BYTES
+from rlay.protocol.slot_layout import HEADER_FILE_BYTES, SLOTS_HEADER_BYTES
+from rlay.transport.directory import ChannelDirectory, open_file
+from rlay.transport.failures import translated
+from rlay.transport.header import ChannelHeader
+from rlay.transport.locks import HeldLock, Probe, held_here
+from rlay.transport.memory import create_mapped, open_mapped, read_only
+from rlay.transport.stores import End
+
+HEADER_NAME: Final = "header"
+_CREATE_TRIES: Final = 100
+_CHANNEL_FILE: Final = re.compile(
+    r"header|(?:server|client)\.lock|slots\.[0-9]+|\.slots-[0-9a-f]+"
+    r"|bell\.(?:server|client)"
+)
+
+
+def slots_name(generation: int) -> str:
+    """Return the name of the file of a generation's slots."""
+    return f"slots.{generation}"
+
+
+def lock_name(end: End) -> str:
+    """Return the name of an end's lock file."""
+    return f"{end.value}.lock"
+
+
+def check_contents(fd: int, path: str) -> None:
+    """Make sure that a directory is a channel's before anything in it is removed.
+
+    Raises:
+        ChannelCorrupt: It holds something that no channel has. Nothing was touched.
+        ChannelPermission: Its header is not ours alone.
+    """
+    with translated(path):
+        entries = os.listdir(fd)
+        for entry in entries:
+            facts = os.stat(entry, dir_fd=fd, follow_symlinks=False)
+            if not _CHANNEL_FILE.fullmatch(entry) or stat.S_ISDIR(facts.st_mode):
+                raise ChannelCorrupt(
+                    f"{path} holds {entry!r}, which no channel has, so it is left as "
+                    "it is. Use another name, or remove it by hand"
+                )
+    if HEADER_NAME in entries:
+        header = os.path.join(path, HEADER_NAME)
+        if read_only(fd, HEADER_NAME, header, len(CHANNEL_MAGIC)) != CHANNEL_MAGIC:
+            raise ChannelCorrupt(
+                f"{header} is not the header of a channel (no magic), so it is left "
+                "as it is. Use another name, or remove it by hand"
+            )
+
+
+class FileStore:
+    """A channel in a directory of files; see :class:`rlay.transport.stores.Store`.
+
+    Made by :meth:`create` and :meth:`open`, which take over the directory.
+    """
+
+    header: memoryview
+
+    def __init__(
+        self, directory: ChannelDirectory, name: str, hidden: str | None, fd: int
+    ) -> None:
+        """Take over the descriptor of a channel's directory.
+
+        Args:
+            directory: In which it lies.
+            name: Of the channel.
+            hidden: What the directory is called as long as it has not this name.
+            fd: Its descriptor.
+        """
+        self.name = name
+        self.path = os.path.join(directory.path, name)
+        self._directory = directory
+        self._hidden = hidden
+        self._fd = fd
+        self._locks: dict[End, HeldLock] = {}
+        self._probes: list[Probe] = []
+        self._fifos: dict[End, int] = {}
+        self._generation = 0
+        self._removed = False
+        self._owns_directory = False
+
+    # ------------------------------------------------------------------ create
+
+    @classmethod
+    def create(cls, directory: ChannelDirectory, name: str) -> "FileStore":
+        """Make a channel's files under a hidden name, its server end held.
+
+        :meth:`publish` gives it its name, once the header is filled.
+
+        Raises:
+            ChannelError: The files cannot be made. Nothing is left behind.
+        """
+        for _ in range(_CREATE_TRIES):
+            hidden, fd = directory.make_hidden()
+            store = cls(directory, name, hidden, fd)
+            try:
+                if store._occupy(hidden):
+                    store._make_files()
+                    store._owns_directory = True
+                    return store
+            except BaseException:
+                store.remove()
+                store.close()
+                raise
+            store.close()
+        raise ChannelBusy(f"{directory.path} is swept all the time: nothing stays")
+
+    def _occupy(self, hidden: str) -> bool:
+        """Hold the server end, unless somebody swept the directory before that."""
+        try:
+            return self.hold(End.SERVER) and self._has_name(hidden)
+        except ChannelNotFound:
+            return False
+
+    def _make_files(self) -> None:
+        client = lock_name(End.CLIENT)
+        lock = HeldLock.acquire(self._fd, client, self._file(client))
+        if lock is not None:
+            lock.release()
+        self.header = create_mapped(
+            self._fd, HEADER_NAME, self._file(HEADER_NAME), HEADER_FILE_BYTES
+        )
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    def publish(self) -> None:
+        """Give the channel its name. A stale channel of that name is replaced.
+
+        Raises:
+            ChannelBusy: A living server has the name.
+            ChannelCorrupt: Something that is no channel has it.
+            ChannelPermission: A directory that is not ours alone has it.
+        """
+        for _ in range(_CREATE_TRIES):
+            if self._hidden is None or self._directory.publish(self._hidden, self.name):
+                self._hidden = None
+                return
+            self._displace_stale()
+        raise ChannelBusy(f"channel {self.name!r} is fought over: too many servers")
+
+    def _displace_stale(self) -> None:
+        """Take the name away from a channel whose server is gone."""
+        try:
+            fd = self._directory.open_channel(self.name)
+        except ChannelNotFound:
+            return
+        old = FileStore(self._directory, self.name, None, fd)
+        try:
+            check_contents(fd, self.path)
+            if not old.hold(End.SERVER):
+                raise ChannelBusy(old.busy_text(End.SERVER))
+            gone = self._directory.hide(self.name) if old.is_current() else None
+        except ChannelNotFound:  # somebody else removes it
+            return
+        finally:
+            old.close()
+        if gone is not None:
+            self._directory.remove(gone)
+
+    def is_current(self) -> bool:
+        """Return whether the channel's name still leads to these files."""
+        return self._has_name(self.name)
+
+    def _has_name(self, name: str) -> bool:
+        try:
+            facts = os.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)
+            ours = os.fstat(self._fd)
+        except OSError:
+            return False
+        return (facts.st_dev, facts.st_ino) == (ours.st_dev, ours.st_ino)
+
+    # -------------------------------------------------------------------- open
+
+    @classmethod
+    def open(cls, directory: ChannelDirectory, name: str) -> "FileStore":
+        """Open the files of an existing channel and map its header.
+
+        Raises:
+            ChannelNotFound: There is no such channel.
+            ChannelCorrupt: Its files are not what they should be.
+            ChannelPermission: They are not ours alone.
+        """
+        store = cls(directory, name, None, directory.open_channel(name))
+        try:
+            store.header = open_mapped(
+                store._fd, HEADER_NAME, store._file(HEADER_NAME), HEADER_FILE_BYTES
+            )
+        except BaseException:
+            store.close()
+            raise
+        store._owns_directory = True
+        return store
+
+    def busy_text(self, end: End) -> str:
+        """Say who holds an end, for a message."""
+        text = f"channel {self.name!r} has a {end.value} already"
+        with contextlib.suppress(Exception):
+            where = self._held_here(end)
+            if where:
+                return (
+                    f"{text}: this very process attached it at {where}. Close that "
+                    f"one first, or serve a group (rlay serve ... --channels 2) and "
+                    f"name it {self.name.rpartition('.')[0] or self.name}.*"
+                )
+            page = read_only(
+                self._fd, HEADER_NAME, self._file(HEADER_NAME), HEADER_BYTES
+            )
+            header = ChannelHeader(memoryview(bytearray(page)))
+            header.check(self.path)
+            line = header.server if end is End.SERVER else header.client
+            return f"{text}: {line.who}. Use another name, or end that one first"
+        return text
+
+    def _held_here(self, end: End) -> str | None:
+        name = lock_name(end)
+        fd = open_file(self._fd, name, self._file(name), writable=False)
+        try:
+            return held_here(fd)
+        finally:
+            os.close(fd)
+
+    # ------------------------------------------------------------------- locks
+
+    def hold(self, end: End) -> bool:
+        """Take an end's lock; False where somebody else holds it."""
+        name = lock_name(end)
+        lock = HeldLock.acquire(self._fd, name, self._file(name))
+        if lock is None:
+            return False
+        self._locks[end] = lock
+        return True
+
+    def release(self, end: End) -> None:
+        """Leave an end's lock. Twice is harmless."""
+        lock = self._locks.pop(end, None)
+        if lock is not None:
+            lock.release()
+
+    def is_held(self, end: End) -> bool:
+        """Look once whether an end is held."""
+        probe = self._open_probe(end)
+        try:
+            return probe()
+        finally:
+            probe.close()
+
+    def make_probe(self, end: End) -> Probe:
+        """Return a function that says whether an end is held."""
+        probe = self._open_probe(end)
+        self._probes.append(probe)
+        return probe
+
+    def _open_probe(self, end: End) -> Probe:
+        name = lock_name(end)
+        path = self._file(name)
+        return Probe(open_file(self._fd, name, path, writable=False), path)
+
+    # ------------------------------------------------------------------- slots
+
+    def create_slots(self, generation: int, size_bytes: int) -> memoryview:
+        """Make the memory of a generation, and drop the one before."""
+        if self._generation:
+            with contextlib.suppress(OSError):
+                os.unlink(slots_name(self._generation), dir_fd=self._fd)
+            self._generation = 0
+        name, hidden = slots_name(generation), ".slots-" + secrets.token_hex(4)
+        path = self._file(name)
+        memory = create_mapped(self._fd, hidden, path, size_bytes)
+        with translated(path):
+            os.rename(hidden, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        self._generation = generation
+        return memory
+
+    def open_slots(self, generation: int) -> memoryview:
+        """Return the memory of a generation."""
+        name = slots_name(generation)
+        return open_mapped(self._fd, name, self._file(name), SLOTS_HEADER_BYTES)
+
+    # ------------------------------------------------------------------- bells
+
+    def ring_fifo(self, end: End) -> None:
+        """Write one byte into the FIFO of an end, if somebody reads it."""
+        fd = self._fifos.get(end)
+        if fd is None:
+            fd = self._open_fifo(f"bell.{end.value}")
+            if fd is None:
+                return
+            self._fifos[end] = fd
+        try:
+            os.write(fd, b"\0")
+        except BlockingIOError:  # it is full of rings: the reader will wake
+            pass
+        except OSError:  # its reader is gone; the next one may have made a new FIFO
+            del self._fifos[end]
+            os.close(fd)
+
+    def _open_fifo(self, name: str) -> int | None:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._fd)
+        except OSError:  # there is none, or nobody reads it
+            return None
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        return None
+
+    # ----------------------------------------------------------------- goodbye
+
+    def remove(self) -> None:
+        """Take away the channel's name and files. Twice is harmless.
+
+        Raises:
+            ChannelPermission: The directory does not let us any more.
+        """
+        if self._removed:
+            return
+        if self._hidden is None and self.is_current():
+            self._hidden = self._directory.hide(self.name)
+        if self._hidden is not None:
+            self._directory.remove(self._hidden)
+        self._removed = True
+
+    def close(self) -> None:
+        """Give back locks and descriptors. Twice is harmless."""
+        for end in list(self._locks):
+            self.release(end)
+        for probe in self._probes:
+            probe.close()
+        fds = [*self._fifos.values(), self._fd]
+        self._fifos, self._fd = {}, -1
+        for fd in fds:
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        if self._owns_directory:
+            self._directory.close()
