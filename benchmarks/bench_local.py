@@ -16,7 +16,7 @@ from measure.report import Report, Results, median, number, spread
 from measure.rounds import Run, sweep
 
 _QUICK = {"warmup_s": 0.02, "seconds": 0.05, "steps": 200}
-_FULL = {"warmup_s": 0.3, "seconds": 0.7, "steps": 200_000}
+_FULL = {"warmup_s": 1.5, "seconds": 0.7, "steps": 200_000}
 
 _IN_PROCESS = "in-process"
 _ASYNC = "AsyncVectorEnv(1)"

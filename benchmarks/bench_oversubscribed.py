@@ -15,6 +15,7 @@ import subprocess
 from typing import Any
 
 from measure import report, strategy
+from measure.machine import Others
 from measure.report import Report, Results, median, number, spread
 from measure.rounds import (
     Run,
@@ -23,6 +24,7 @@ from measure.rounds import (
     child_environment,
     command,
     sweep,
+    wait_until_quiet,
 )
 
 _PAIRS = 4
@@ -30,7 +32,7 @@ _CPUS = {0, 1}
 _PAIR_TIMEOUT_S = 120
 
 _QUICK = {"warmup_s": 0.02, "seconds": 0.1, "steps": 10_000_000}
-_FULL = {"warmup_s": 0.3, "seconds": 2.0, "steps": 10_000_000}
+_FULL = {"warmup_s": 1.5, "seconds": 2.0, "steps": 10_000_000}
 _IDLE_S = 10.0
 
 _ENVIRONMENTS = {"trivial": False, "CartPole-v1": True, "busy-200us": False}
@@ -65,6 +67,7 @@ def _start(run: Run, budget: dict[str, Any], directory: str) -> Any:
 
 def _together(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
     """Measure ``_PAIRS`` pairs of one contender at the same time."""
+    others = Others()
     directories = [channel_directory() for _ in range(_PAIRS)]
     pairs = [_start(run, budget, directory.name) for directory in directories]
     try:
@@ -83,7 +86,8 @@ def _together(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
                 pair.wait()
         for directory in directories:
             directory.cleanup()
-    return _total([json.loads(output) for output in outputs])
+    total = _total([json.loads(output) for output in outputs])
+    return {**total, "others_cores": others.cores()}
 
 
 def _total(results: Results) -> dict[str, Any]:
@@ -108,6 +112,8 @@ def crowd(out: Report, options: argparse.Namespace, environment: str) -> None:
     results: dict[str, Results] = {run.label: [] for run in runs}
     for run in order:
         budget = _QUICK if options.quick else _FULL
+        if not options.quick:
+            wait_until_quiet(options.quiet_cores)
         results[run.label].append(_together(run, budget))
     headers = ["", "steps/s", "worst/best pair", "worst p99 us", "CPU us/step"]
     rows = [
@@ -121,7 +127,8 @@ def crowd(out: Report, options: argparse.Namespace, environment: str) -> None:
         for label, one in results.items()
     ]
     title = f"{_PAIRS} pairs on {len(os.sched_getaffinity(0))} CPUs, {environment}"
-    out.section(title, headers, rows, _verdict(results), results)
+    remark = f"{report.disturbance(results)} {_verdict(results)}"
+    out.section(title, headers, rows, remark, results)
 
 
 def _verdict(results: dict[str, Results]) -> str:

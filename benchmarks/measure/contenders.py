@@ -106,12 +106,18 @@ def _open_rlay(kind: str, spec: dict[str, Any], placement: Placement) -> Opened:
     pin(placement.client_cpu)
     strategy.apply(spec["waiting"])
     make = rlay.ClientEnv if kind == "server" else rlay.ServerEnv
-    env = make(
-        "bench",
-        directory=spec["directory"],
-        connect_timeout=CONNECT_TIMEOUT_S,
-        copy=spec["copy"],
-    )
+    try:
+        env = make(
+            "bench",
+            directory=spec["directory"],
+            connect_timeout=CONNECT_TIMEOUT_S,
+            copy=spec["copy"],
+        )
+    except BaseException:
+        # It would wait for its client for ever.
+        backend.kill()
+        backend.wait()
+        raise
 
     def close() -> None:
         env.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import time
 from importlib import metadata
 from pathlib import Path
 
 _PACKAGES = ("rlay", "gymnasium", "numpy", "msgpack")
+CPUS = os.cpu_count() or 1
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -29,12 +31,26 @@ def _version(package: str) -> str:
 def describe() -> dict[str, str]:
     """Return what a reader must know to compare figures, in printing order."""
     return {
-        "CPU": f"{_cpu_model()}, {os.cpu_count()} CPUs",
+        "CPU": f"{_cpu_model()}, {CPUS} CPUs",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         **{package: _version(package) for package in _PACKAGES},
         "load before": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
     }
+
+
+class Others:
+    """How much of the CPUs other programs use from now on."""
+
+    def __init__(self) -> None:
+        """Begin to look."""
+        self._busy, self._own = busy_s(), own_s()
+        self._began = time.monotonic()
+
+    def cores(self) -> float:
+        """Return the cores used by others on average; our children have ended."""
+        others = busy_s() - self._busy - (own_s() - self._own)
+        return max(0.0, others / (time.monotonic() - self._began))
 
 
 def busy_s() -> float:

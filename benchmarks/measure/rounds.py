@@ -2,9 +2,9 @@
 
 Every run is a fresh pair of processes. All runs of all rounds of one sweep are
 shuffled, so that each contender meets the machine's slow and fast phases alike.
-What other programs used of the CPUs during a run is measured beside it; a run that
-was disturbed is repeated, at most ``_ATTEMPTS`` times, and the least disturbed one
-counts.
+What other programs used of the CPUs during a run is measured beside it. A run starts
+when they are quiet; one that was disturbed all the same is repeated, at most
+``_ATTEMPTS`` times, and the least disturbed one counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from measure import floor, machine, strategy
 
 _ATTEMPTS = 4
 _RUN_TIMEOUT_S = 180
+_QUIET_WAIT_S = 60.0
+_QUIET_LOOK_S = 0.2
 _BENCHMARKS = Path(__file__).parent.parent
 
 
@@ -92,7 +94,7 @@ def channel_directory() -> tempfile.TemporaryDirectory[str]:
 
 
 def _attempt(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
-    busy, own, began = machine.busy_s(), machine.own_s(), time.monotonic()
+    others = machine.Others()
     with channel_directory() as directory:
         spec = {**run.spec(budget), "directory": directory}
         done = subprocess.run(
@@ -105,11 +107,20 @@ def _attempt(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
         )
     if done.returncode != 0:
         raise RunFailed(f"{run.label}, {run.placement}: exit code {done.returncode}")
-    elapsed = time.monotonic() - began
-    others = machine.busy_s() - busy - (machine.own_s() - own)
     result: dict[str, Any] = json.loads(done.stdout)
-    result["others_cores"] = max(0.0, others / elapsed)
-    return result
+    return {**result, "others_cores": others.cores()}
+
+
+def wait_until_quiet(quiet_cores: float) -> None:
+    """Wait while other programs use more than this of a core, but not for ever."""
+    if quiet_cores >= machine.CPUS:
+        return
+    deadline = time.monotonic() + _QUIET_WAIT_S
+    while time.monotonic() < deadline:
+        busy, began = machine.busy_s(), time.monotonic()
+        time.sleep(_QUIET_LOOK_S)
+        if (machine.busy_s() - busy) / (time.monotonic() - began) <= quiet_cores:
+            return
 
 
 def measure(run: Run, budget: dict[str, Any], quiet_cores: float) -> dict[str, Any]:
@@ -125,6 +136,7 @@ def measure(run: Run, budget: dict[str, Any], quiet_cores: float) -> dict[str, A
     """
     best: dict[str, Any] | None = None
     for attempt in range(_ATTEMPTS):
+        wait_until_quiet(quiet_cores)
         result = _attempt(run, budget)
         result["attempts"] = attempt + 1
         if best is None or result["others_cores"] < best["others_cores"]:
