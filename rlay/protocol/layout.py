@@ -83,19 +83,35 @@ class Layout:
         Raises:
             DecodeError: They differ; the message names the first difference.
         """
-        ours = self.pack()
-        if theirs == ours:
-            return
-        rows = theirs[1] if type(theirs) is list and len(theirs) == 2 else None
-        if type(rows) is not list:
-            raise DecodeError(f"the {what} layout is malformed")
-        for mine, row in zip(ours[1], rows, strict=False):
-            if mine != row:
-                raise DecodeError(f"{what} layout: ours {mine}, theirs {row}", mine[0])
-        raise DecodeError(
-            f"{what} layout: ours has {len(ours[1])} leaves in {ours[0]} bytes, "
-            f"theirs {len(rows)} in {theirs[0]}"
-        )
+        size, rows = _unpack_table(theirs, what)
+        for leaf, row in zip(self.leaves, rows, strict=False):
+            if leaf != row:
+                raise DecodeError(
+                    f"{what} layout: ours is {leaf}, theirs {row}", leaf.path
+                )
+        if size != self.fixed_bytes or len(rows) != len(self.leaves):
+            raise DecodeError(
+                f"{what} layout: ours has {len(self.leaves)} leaves in "
+                f"{self.fixed_bytes} bytes, theirs {len(rows)} in {size}"
+            )
+
+
+def _unpack_table(table: Any, what: str) -> tuple[int, list[Leaf]]:
+    """Return size and leaves of a table from a peer, all of them plain data."""
+    try:
+        size, rows = table
+        leaves = [
+            Leaf(path, dtype, tuple(shape), offset)
+            for path, dtype, shape, offset in rows
+        ]
+    except (TypeError, ValueError):
+        raise DecodeError(f"the {what} layout is malformed") from None
+    numbers = [size, *(n for x in leaves for n in (x.dtype, x.offset, *x.shape))]
+    if any(type(n) is not int for n in numbers) or any(
+        type(leaf.path) is not str for leaf in leaves
+    ):
+        raise DecodeError(f"the {what} layout is malformed")
+    return size, leaves
 
 
 def compile_layout(
@@ -158,10 +174,21 @@ def _collect(
             found.append((path, _INT8, space.shape))
         case spaces.Dict():
             members = [(f"{path}.{key}", item) for key, item in space.entries]
-            return any([_collect(s, p, found, batched) for p, s in members])
+            return _collect_all(members, found, batched)
         case spaces.Tuple():
             members = [(f"{path}[{i}]", item) for i, item in enumerate(space.items)]
-            return any([_collect(s, p, found, batched) for p, s in members])
+            return _collect_all(members, found, batched)
         case _:
             return True
     return False
+
+
+def _collect_all(
+    members: list[tuple[str, Description]],
+    found: list[tuple[str, int, tuple[int, ...]]],
+    batched: bool,
+) -> bool:
+    variable = False
+    for path, space in members:
+        variable |= _collect(space, path, found, batched)
+    return variable

@@ -21,26 +21,36 @@ import msgpack
 import numpy as np
 
 from rlay.errors import DecodeError
-from rlay.protocol.numbers import BOOL, FLOAT, INT, SCALAR_CODES
+from rlay.protocol.numbers import BOOL, DTYPES, FLOAT, INT, SCALAR_CODES
 from rlay.protocol.slot_layout import align
+from rlay.protocol.value_decoding import decode_value
 
 _HEAD: Final = struct.Struct("<II")
 _MAX_KEYS: Final = 256
 _PYTHON_CODES: Final[dict[type, int]] = {int: INT, float: FLOAT, bool: BOOL}
+_RAW: Final = "8s"
+# How a value stands in its eight bytes: the bits of its own type, then zeros. Where
+# struct would round or change bits (a NaN's payload) they are copied as they are.
 _FORMATS: Final = {
     INT: "q",
     FLOAT: "d",
     BOOL: "q",
-    **{
-        code: "d" if kind is np.float64 else "8s" for kind, code in SCALAR_CODES.items()
-    },
-    **{SCALAR_CODES[kind]: "q" for kind in (np.int64, np.int32, np.int16, np.int8)},
-    **{SCALAR_CODES[kind]: "Q" for kind in (np.uint64, np.uint32, np.uint16, np.uint8)},
+    **dict.fromkeys(SCALAR_CODES.values(), _RAW),
+    SCALAR_CODES[np.int8]: "b7x",
+    SCALAR_CODES[np.uint8]: "B7x",
+    SCALAR_CODES[np.int16]: "h6x",
+    SCALAR_CODES[np.uint16]: "H6x",
+    SCALAR_CODES[np.int32]: "i4x",
+    SCALAR_CODES[np.uint32]: "I4x",
+    SCALAR_CODES[np.int64]: "q",
+    SCALAR_CODES[np.uint64]: "Q",
+    SCALAR_CODES[np.float64]: "d",
 }
+_BOOLS: Final = {0: False, 1: True}
 _MAKERS: Final[dict[int, Any]] = {
     INT: int,
     FLOAT: float,
-    BOOL: bool,
+    BOOL: _BOOLS.__getitem__,
     **{code: kind for kind, code in SCALAR_CODES.items()},
 }
 
@@ -62,7 +72,7 @@ class RecordWriter:
 
     def pack(self, info: dict[str, Any]) -> bytes | None:
         """Return ``info`` as a record, or None where it must go as a value."""
-        if list(info) != self._keys or [type(v) for v in info.values()] != self._types:
+        if list(info) != self._keys or _types(info) != self._types:
             self._learn(info)
             return None
         if not self._head:
@@ -74,19 +84,22 @@ class RecordWriter:
             for index in self._raw:
                 values[index] = values[index].tobytes()
             return self._head + self._values.pack(*values)
-        except (struct.error, OverflowError):
-            return None  # an int beyond 64 bits: the slow path names its path
+        except struct.error:
+            return None  # an int beyond 63 bits: the value path carries or refuses it
 
     def _learn(self, info: dict[str, Any]) -> None:
         self._keys = list(info)
-        self._types = [type(value) for value in info.values()]
+        self._types = _types(info)
         self._head = b""
         if len(info) > _MAX_KEYS or any(type(key) is not str for key in info):
             return
-        codes = [_PYTHON_CODES.get(t) or SCALAR_CODES.get(t, 0) for t in self._types]
+        codes = [
+            _PYTHON_CODES.get(type(value)) or SCALAR_CODES.get(type(value), 0)
+            for value in info.values()
+        ]
         if 0 in codes:
             return
-        self._raw = tuple(i for i, code in enumerate(codes) if _FORMATS[code] == "8s")
+        self._raw = tuple(i for i, code in enumerate(codes) if _FORMATS[code] == _RAW)
         self._values = struct.Struct("<" + "".join(_FORMATS[code] for code in codes))
         try:
             schema = msgpack.packb(
@@ -96,6 +109,11 @@ class RecordWriter:
             return
         padding = bytes(align(len(schema), 8) - len(schema))
         self._head = _HEAD.pack(len(schema), self._values.size) + schema + padding
+
+
+def _types(info: dict[str, Any]) -> list[type]:
+    """Return the types of keys and values: an equal key may be of another type."""
+    return [*map(type, info), *map(type, info.values())]
 
 
 class RecordReader:
@@ -133,13 +151,13 @@ class RecordReader:
                     self._keys, self._makers, values, strict=True
                 )
             }
-        except OverflowError as error:
-            raise DecodeError("a record's value is out of range", "$.info") from error
+        except KeyError:
+            raise DecodeError("a bool is 0 or 1", "$.info") from None
 
     def _learn(self, schema: bytes) -> None:
         try:
-            items = msgpack.unpackb(schema, raw=False)
-        except (ValueError, msgpack.UnpackException, RecursionError) as error:
+            items = decode_value(schema)
+        except DecodeError as error:
             raise DecodeError("a record's schema is malformed", "$.info") from error
         if type(items) is not list or len(items) % 2 or len(items) > 2 * _MAX_KEYS:
             raise DecodeError("a record's schema is malformed", "$.info")
@@ -150,7 +168,7 @@ class RecordReader:
             raise DecodeError("a record's type codes are malformed", "$.info")
         self._keys = keys
         self._makers = [
-            _raw_maker(code) if _FORMATS[code] == "8s" else _MAKERS[code]
+            _raw_maker(code) if _FORMATS[code] == _RAW else _MAKERS[code]
             for code in codes
         ]
         self._values = struct.Struct("<" + "".join(_FORMATS[code] for code in codes))
@@ -158,11 +176,7 @@ class RecordReader:
 
 
 def _raw_maker(code: int) -> Any:
-    dtype = np.dtype(_MAKERS[code])
-
-    def make(raw: bytes) -> Any:
-        if dtype.kind == "b" and raw[0] > 1:
-            raise DecodeError("a bool is a byte 0 or 1", "$.info")
-        return np.frombuffer(raw, dtype, 1)[0]
-
-    return make
+    dtype = DTYPES[code]
+    if dtype.kind == "b":
+        return lambda raw: np.bool_(_BOOLS[raw[0]])
+    return lambda raw: np.frombuffer(raw, dtype, 1)[0]

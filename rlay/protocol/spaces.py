@@ -22,6 +22,7 @@ Gymnasium's spaces are translated in ``rlay.envs.spaces``.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rlay.errors import DecodeError
-from rlay.protocol.constants import MAX_DEPTH, MAX_DIMENSIONS, MAX_SLOT_PAYLOAD_BYTES
+from rlay.protocol.constants import (
+    MAX_DEPTH,
+    MAX_DIMENSIONS,
+    MAX_SLOT_PAYLOAD_BYTES,
+)
 from rlay.protocol.numbers import DTYPES
 from rlay.protocol.values import decode_value, encode_value
 
@@ -187,6 +192,9 @@ def pack_space(space: Description) -> list[Any]:
 
 def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return one element where all are equal bit by bit, else the array."""
+    if array.size > 1 and not any(array.strides):
+        one: npt.NDArray[Any] = array[(slice(1),) * array.ndim].reshape(())
+        return one  # it was broadcast: the others are this very element
     flat = np.ascontiguousarray(array).reshape(-1)
     if flat.size > 1:
         raw = flat.view(np.uint8).reshape(flat.size, -1)
@@ -216,10 +224,9 @@ def unpack_space(data: Any, path: str = "$", depth: int = 0) -> Description:
     if type(data) is not list or not data or type(data[0]) is not str:
         raise DecodeError("expected the description of a space", path)
     kind, *fields = data
-    try:
-        unpack = _UNPACK[kind]
-    except KeyError:
-        raise DecodeError(f"unknown kind of space {kind[:40]!r}", path) from None
+    unpack = _UNPACK.get(kind)
+    if unpack is None:
+        raise DecodeError(f"unknown kind of space {kind[:40]!r}", path)
     try:
         return unpack(fields, path, depth + 1)
     except (ValueError, TypeError) as error:
@@ -227,35 +234,45 @@ def unpack_space(data: Any, path: str = "$", depth: int = 0) -> Description:
 
 
 def _unpack_box(fields: list[Any], path: str, _depth: int) -> Box:
-    dtype, shape, *bounds = fields
-    _check_dtype(dtype)
-    shape = _shape(shape, dtype)
-    low, high, below, above = (_bound(bound, shape) for bound in bounds)
-    if below.dtype.kind != "b" or above.dtype.kind != "b":
-        raise TypeError("bounded_below and bounded_above are of bool")
-    return Box(dtype, shape, low, high, below, above)
+    code, sizes, low, high, below, above = fields
+    dtype = _dtype(code, "biufc")
+    shape = _shape(sizes, dtype.itemsize)
+    boolean = np.dtype(bool)
+    return Box(
+        code,
+        shape,
+        _bound(low, shape, dtype),
+        _bound(high, shape, dtype),
+        _bound(below, shape, boolean),
+        _bound(above, shape, boolean),
+    )
 
 
 def _unpack_discrete(fields: list[Any], path: str, _depth: int) -> Discrete:
-    dtype, n, start = fields
-    _check_dtype(dtype)
+    code, n, start = fields
+    _dtype(code, "iu")
     if type(n) is not int or type(start) is not int or n <= 0:
         raise ValueError(f"n={n!r}, start={start!r}")
-    return Discrete(dtype, n, start)
+    return Discrete(code, n, start)
 
 
 def _unpack_multi_binary(fields: list[Any], path: str, _depth: int) -> MultiBinary:
-    shape, flat = fields
+    sizes, flat = fields
     if type(flat) is not bool:
         raise TypeError("whether n is an int is a bool")
-    return MultiBinary(_shape(shape, 2), flat)
+    shape = _shape(sizes, 1)
+    if flat and len(shape) != 1:
+        raise ValueError(f"n is an int, the shape is {shape}")
+    return MultiBinary(shape, flat)
 
 
 def _unpack_multi_discrete(fields: list[Any], path: str, _depth: int) -> MultiDiscrete:
-    dtype, shape, nvec, start = fields
-    _check_dtype(dtype)
-    shape = _shape(shape, dtype)
-    return MultiDiscrete(dtype, shape, _bound(nvec, shape), _bound(start, shape))
+    code, sizes, nvec, start = fields
+    dtype = _dtype(code, "iu")
+    shape = _shape(sizes, dtype.itemsize)
+    return MultiDiscrete(
+        code, shape, _bound(nvec, shape, dtype), _bound(start, shape, dtype)
+    )
 
 
 def _unpack_text(fields: list[Any], path: str, _depth: int) -> Text:
@@ -313,7 +330,8 @@ def _unpack_opaque(fields: list[Any], path: str, _depth: int) -> Opaque:
     return Opaque(type_name, representation)
 
 
-_UNPACK: Final = {
+_Unpack = Callable[[list[Any], str, int], Description]
+_UNPACK: Final[dict[str, _Unpack]] = {
     "box": _unpack_box,
     "discrete": _unpack_discrete,
     "multi_binary": _unpack_multi_binary,
@@ -328,29 +346,36 @@ _UNPACK: Final = {
 }
 
 
-def _check_dtype(code: Any) -> None:
-    if type(code) is not int or code not in DTYPES:
+def _dtype(code: Any, kinds: str) -> np.dtype[Any]:
+    dtype = DTYPES.get(code) if type(code) is int else None
+    if dtype is None or dtype.kind not in kinds:
         raise ValueError(f"dtype code {code!r}")
+    return dtype
 
 
-def _shape(sizes: Any, dtype: int) -> Shape:
-    if type(sizes) is not list or len(sizes) > MAX_DIMENSIONS:
+def _shape(sizes: Any, itemsize: int) -> Shape:
+    # One dimension less than an array may have: a batch puts one in front.
+    if type(sizes) is not list or len(sizes) >= MAX_DIMENSIONS:
         raise ValueError("malformed shape")
     if any(type(size) is not int or size < 0 for size in sizes):
         raise ValueError(f"shape {sizes}")
-    if math.prod(sizes) * DTYPES[dtype].itemsize > MAX_SLOT_PAYLOAD_BYTES:
+    # NumPy computes the product of a shape without its zeros, and may overflow.
+    if math.prod(size or 1 for size in sizes) * itemsize > MAX_SLOT_PAYLOAD_BYTES:
         raise ValueError(
             f"shape {sizes} takes more than {MAX_SLOT_PAYLOAD_BYTES} bytes"
         )
     return tuple(sizes)
 
 
-def _bound(value: Any, shape: Shape) -> npt.NDArray[Any]:
-    if not isinstance(value, np.ndarray) or value.shape not in ((), shape):
-        raise ValueError("a bound is an array of the space's shape, or of one element")
+def _bound(value: Any, shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return a bound as an array of ``shape`` that takes no more than it sent."""
+    if type(value) is not np.ndarray or value.dtype != dtype:
+        raise TypeError(f"a bound is an array of {dtype}")
     if value.shape == shape:
         return value
-    return np.full(shape, value, value.dtype)
+    if value.shape != ():
+        raise ValueError(f"a bound has shape {value.shape}, the space {shape}")
+    return np.broadcast_to(value, shape)
 
 
 def encode_space(space: Description) -> bytes:
