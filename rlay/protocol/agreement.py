@@ -16,6 +16,7 @@ class Agreement:
         observation_space: Of one environment.
         action_space: Of one environment.
         num_envs: Environments in one message, at least 1.
+        batched: Whether messages carry batches, also where ``num_envs`` is 1.
         report_layout: Where observations lie.
         decision_layout: Where actions lie.
     """
@@ -23,12 +24,18 @@ class Agreement:
     observation_space: Description
     action_space: Description
     num_envs: int
+    batched: bool
     report_layout: Layout
     decision_layout: Layout
 
     @classmethod
     def compile(
-        cls, observation_space: Description, action_space: Description, num_envs: int
+        cls,
+        observation_space: Description,
+        action_space: Description,
+        num_envs: int,
+        *,
+        batched: bool,
     ) -> "Agreement":
         """Compile both layouts.
 
@@ -39,14 +46,10 @@ class Agreement:
             observation_space,
             action_space,
             num_envs,
-            compile_layout(observation_space, num_envs, REPORT_EXTRA),
-            compile_layout(action_space, num_envs, DECISION_EXTRA),
+            batched,
+            compile_layout(observation_space, num_envs, REPORT_EXTRA, batched=batched),
+            compile_layout(action_space, num_envs, DECISION_EXTRA, batched=batched),
         )
-
-    @property
-    def batched(self) -> bool:
-        """Whether a message carries several environments."""
-        return self.num_envs > 1
 
     @property
     def report_capacity(self) -> int:

@@ -65,7 +65,10 @@ class EnvironmentFacts:
     def agreement(self) -> Agreement:
         """Compile spaces and layouts."""
         return Agreement.compile(
-            self.observation_space, self.action_space, self.num_envs
+            self.observation_space,
+            self.action_space,
+            self.num_envs,
+            batched=self.vector,
         )
 
     def pack(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ part of a space whose size never changes. The others (text, sequence, graph,
 one_of, opaque) are variable: their values travel in the tail, in order.
 
 A leaf of one environment is an array, or for Discrete a number cell of 16 bytes
-(eight bytes of value, a 32-bit type code, zero). With ``num_envs`` = N > 1 each
+(eight bytes of value, a 32-bit type code, zero). In a batch of N each
 leaf is an array with N in front of its shape, and these follow: in reports
 ``$reward`` f8, ``$terminated`` bool, ``$truncated`` bool, ``$status`` u1, and in
 decisions ``$reset_mask`` bool, each of shape (N,).
@@ -118,6 +118,8 @@ def compile_layout(
     space: Description,
     num_envs: int = 1,
     extra: tuple[tuple[str, int], ...] = (),
+    *,
+    batched: bool = False,
 ) -> Layout:
     """Return the fixed area for elements of ``space``.
 
@@ -126,13 +128,14 @@ def compile_layout(
         num_envs: Number of environments in one message.
         extra: Name and dtype code of the arrays of shape (num_envs,) that follow
             the space's own leaves.
+        batched: Whether messages carry batches, also where ``num_envs`` is 1.
 
     Raises:
         MessageTooLarge: The area would exceed 1 GiB.
     """
     found: list[tuple[str, int, tuple[int, ...]]] = []
-    variable = _collect(space, "$", found, num_envs > 1)
-    if num_envs > 1:
+    variable = _collect(space, "$", found, batched)
+    if batched:
         found = [(path, dtype, (num_envs, *shape)) for path, dtype, shape in found]
         found += [(name, dtype, (num_envs,)) for name, dtype in extra]
     leaves: list[Leaf] = []

@@ -1,0 +1,546 @@
+"""``ClientBackend``: an environment, or a game, that asks a ``ServerEnv`` for decisions."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import gymnasium
+
+from rlay.envs.batch import EnvironmentBatch
+from rlay.envs.decisions import Action, Close, Decision, Reset
+from rlay.envs.environment_end import AllowedNames, ReportOptions
+from rlay.envs.facts import facts_of, sendable_part
+from rlay.envs.faults import failure_of, unsendable_text
+from rlay.envs.game_link import (
+    GameSession,
+    Phase,
+    TrainerSearch,
+    wait_for_trainer,
+)
+from rlay.envs.remote_env import channel_name
+from rlay.envs.sources import EnvironmentSource, Target
+from rlay.envs.spaces import describe
+from rlay.envs.timeouts import DEFAULT_CONNECT_S
+from rlay.envs.unsendable import Policy
+from rlay.errors import (
+    ConnectTimeout,
+    ForkedError,
+    LocalProtocolError,
+    PeerLost,
+    RemoteProtocolError,
+    RLayError,
+)
+from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES, CloseReason
+from rlay.protocol.decisions import CallFields, Operation
+from rlay.protocol.greeting import EnvironmentFacts
+from rlay.protocol.values import Unsendable
+from rlay.transport.peers import PeerGone
+
+_log = logging.getLogger("rlay.envs.client_backend")
+
+
+class _NothingType:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_NOTHING: Final = _NothingType()
+
+
+class ClientBackend:
+    """Asks a ``ServerEnv`` for decisions.
+
+    For a game with a loop of its own: :meth:`decide` blocks until the decision is
+    there; :meth:`report` and :meth:`poll` are its twin that does not. For an existing
+    environment: :meth:`run` is that loop.
+
+    Example::
+
+        with rlay.ClientBackend(name="game", observation_space=obs,
+                                action_space=act) as backend:
+            decision = backend.decide()
+            while True:
+                match decision:
+                    case rlay.Reset(seed=seed):
+                        game.restart(seed)
+                        decision = backend.decide(game.observe())
+                    case rlay.Action(action=action):
+                        reward = game.tick(action)
+                        decision = backend.decide(
+                            game.observe(), reward, game.is_over, False
+                        )
+                    case rlay.Close():
+                        decision = backend.decide()     # waits for the next trainer
+
+    Attributes:
+        name: Of the channel.
+    """
+
+    def __init__(
+        self,
+        env: Target | None = None,
+        *,
+        name: str | None = None,
+        num_envs: int = 1,
+        observation_space: gymnasium.Space[Any] | None = None,
+        action_space: gymnasium.Space[Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        connect_timeout: float | None = DEFAULT_CONNECT_S,
+        kwargs: dict[str, Any] | None = None,
+        allow: Iterable[str] = (),
+        cast_observations: bool = False,
+        check_bounds: bool = False,
+        on_unsendable_info: Policy = "raise",
+        render: Callable[[], Any] | None = None,
+        calls: Mapping[str, Callable[..., Any]] | None = None,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        """Say what the game is, and look for its trainer.
+
+        Args:
+            env: For :meth:`run`: an id, an environment, or a factory. None for a
+                loop of your own, which needs both spaces.
+            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            num_envs: Environments on one clock; more than 1 with ``env`` needs an id
+                or a factory.
+            observation_space: Of one environment, where there is no ``env``.
+            action_space: Of one environment, where there is no ``env``.
+            metadata: Where there is no ``env``.
+            render_mode: How ``render`` renders.
+            directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            connect_timeout: Seconds to wait for the trainer here; None for ever, 0
+                looks once and returns, unconnected or not.
+            kwargs: For the id or the factory.
+            allow: Names of ``env`` that the trainer may use.
+            cast_observations: Cast observations of a wrong dtype or shape.
+            check_bounds: Refuse observations outside their space.
+            on_unsendable_info: What to do with info that cannot travel.
+            render: Returns a frame, where there is no ``env``.
+            calls: Functions that the trainer may call, by name; they run inside
+                :meth:`decide` and :meth:`poll`.
+            max_message_bytes: Larger messages are refused.
+
+        Raises:
+            ConnectTimeout: There is no trainer, or it has not answered.
+            SpaceMismatch: The trainer demands other spaces, or ours cannot travel.
+            ChannelError: The channel cannot be used; the message says why.
+            ValueError: The arguments do not go together.
+        """
+        self.name = channel_name(name)
+        self._options = ReportOptions(
+            cast_observations, check_bounds, on_unsendable_info
+        )
+        self._render = render
+        self._calls = dict(calls or {})
+        self._env: Any = None
+        self._names: AllowedNames | None = None
+        self._closed = False
+        self._session: GameSession | None = None
+        self._phase = Phase.UNCONNECTED
+        self._ended = False
+        self._num_envs = num_envs
+        self._pid = os.getpid()
+        if env is not None:
+            if observation_space is not None or action_space is not None:
+                raise ValueError("spaces are for a loop of your own, not for an env")
+            self._make_env(env, kwargs, render_mode)
+            facts = self._env_facts(tuple(allow))
+        elif observation_space is None or action_space is None:
+            raise ValueError(
+                "without an env, observation_space and action_space are needed"
+            )
+        else:
+            facts = self._own_facts(
+                observation_space, action_space, metadata or {}, render_mode
+            )
+        self._facts = facts
+        self._contains = self._membership(observation_space)
+        self._search = TrainerSearch(self.name, directory, facts, max_message_bytes)
+        try:
+            self._connect_first(connect_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    # --------------------------------------------------------------- what it is
+
+    def _make_env(
+        self, env: Target, kwargs: dict[str, Any] | None, render_mode: str | None
+    ) -> None:
+        source = EnvironmentSource(env, kwargs=kwargs, render_mode=render_mode)
+        if self._num_envs == 1:
+            if source.vector:
+                raise ValueError(
+                    "a vector environment steps all at once; pass a factory of one "
+                    "environment and num_envs"
+                )
+            self._env = source.make()
+            return
+        if source.fixed:
+            raise ValueError(
+                f"num_envs={self._num_envs} needs an id or a factory, not one "
+                "environment"
+            )
+        self._env = EnvironmentBatch([source.make] * self._num_envs)
+
+    def _env_facts(self, allow: tuple[str, ...]) -> EnvironmentFacts:
+        batched = self._num_envs > 1
+        facts = facts_of(
+            self._env, num_envs=self._num_envs, vector=batched, allow=allow
+        )
+        self._names = AllowedNames(self._env, facts.allow, vector=batched)
+        return facts
+
+    def _own_facts(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        metadata: dict[str, Any],
+        render_mode: str | None,
+    ) -> EnvironmentFacts:
+        return EnvironmentFacts(
+            describe(observation_space),
+            describe(action_space),
+            self._num_envs,
+            sendable_part({"render_modes": [], **metadata}, "metadata"),
+            render_mode,
+            None,
+            dict.fromkeys(self._calls, True),
+            None,
+            self._num_envs > 1,
+        )
+
+    def _membership(
+        self, space: gymnasium.Space[Any] | None
+    ) -> Callable[[Any], bool] | None:
+        if self._env is not None:
+            contains: Callable[[Any], bool] = self._env.observation_space.contains
+            return contains
+        assert space is not None  # noqa: S101 - __init__ looked
+        if self._num_envs > 1:
+            space = gymnasium.vector.utils.batch_space(space, self._num_envs)
+        return space.contains
+
+    # --------------------------------------------------------------- connection
+
+    def _connect_first(self, timeout_s: float | None) -> None:
+        if self._connect(timeout_s) or timeout_s == 0:
+            return
+        raise ConnectTimeout(
+            f"no trainer within {timeout_s} s: {self._search.problem}. Start it with "
+            f"rlay.ServerEnv({self.name!r}) and the same RLAY_DIR, or pass "
+            "connect_timeout=0 to play on without one"
+        )
+
+    def _connect(self, timeout_s: float | None) -> bool:
+        found = wait_for_trainer(self._search, timeout_s)
+        if found is None:
+            return False
+        client, channel = found
+        self._session = GameSession(
+            client, channel, self._facts, self._options, self._contains, self._answer
+        )
+        self._phase = Phase.IDLE
+        self._ended = False
+        _log.info("joined the trainer of %r", self.name)
+        return True
+
+    @property
+    def connected(self) -> bool:
+        """Whether a trainer is there; never waits."""
+        return self._session is not None
+
+    def _answer(self, call: CallFields) -> Any:
+        if self._names is not None:
+            return self._names.answer(call)
+        if call.operation is Operation.RENDER:
+            if self._render is None:
+                raise PermissionError("the game passed no render=... function")
+            return self._render()
+        if call.operation is not Operation.CALL or call.name not in self._calls:
+            raise PermissionError(
+                f"{call.name!r} is not allowed: the game offers "
+                f"{sorted(self._calls) or 'nothing'}"
+            )
+        return self._calls[call.name](*call.args, **call.kwargs)
+
+    # ---------------------------------------------------------------- decisions
+
+    def decide(
+        self,
+        observation: Any = _NOTHING,
+        reward: Any = 0.0,
+        terminated: Any = False,
+        truncated: Any = False,
+        info: Any = None,
+    ) -> Decision:
+        """Report where the game is, wait for the trainer's decision, and return it.
+
+        What to report depends on the last decision: after Close, and at first,
+        nothing; after Reset the first observation and info; after Action all five.
+        Call it at each decision point, and at once when an episode ends.
+
+        There is no time-out: a trainer may compute for minutes. Waiting ends when it
+        is gone. Without a trainer a call with no arguments waits for the next one.
+
+        Args:
+            observation: An element of the observation space; batched where
+                ``num_envs`` > 1.
+            reward: Since the last decision. Batched: float64 of shape (num_envs,).
+            terminated: Whether a terminal state was reached. Batched: bool arrays.
+            truncated: Whether the episode was cut short.
+            info: A dict, or None for an empty one. Batched: a list of dicts.
+
+        Returns:
+            Action, Reset or Close. After an episode's end never Action.
+
+        Raises:
+            LocalProtocolError: This is not what may be reported now; nothing was
+                sent.
+            SpaceMismatch: The observation is not in its space; nothing was sent.
+        """
+        self.report(observation, reward, terminated, truncated, info)
+        decision = self.poll(None)
+        assert decision is not None  # noqa: S101 - without a limit there is one
+        return decision
+
+    def report(
+        self,
+        observation: Any = _NOTHING,
+        reward: Any = 0.0,
+        terminated: Any = False,
+        truncated: Any = False,
+        info: Any = None,
+    ) -> None:
+        """Report where the game is, and do not wait; arguments as :meth:`decide`.
+
+        :meth:`poll` returns the decision. Without a trainer only a report without
+        arguments is allowed: the first decision then comes from the next trainer.
+
+        Raises:
+            LocalProtocolError: As :meth:`decide`, or the last report has not been
+                decided upon.
+            SpaceMismatch: As :meth:`decide`.
+        """
+        self._check_usable()
+        session = self._session
+        if session is not None and session.in_flight:
+            raise LocalProtocolError(
+                "the last report has not been decided upon yet: call poll()"
+            )
+        self._check_order(observation, reward, terminated, truncated)
+        if session is None:
+            return
+        info = {} if info is None else info
+        try:
+            if self._phase is Phase.IDLE:
+                session.report(session.end.writer.ready)
+            elif self._phase is Phase.RESETTING:
+                session.report(
+                    lambda buffer: session.end.reset_result(buffer, observation, info)
+                )
+            else:
+                session.report(
+                    lambda buffer: session.end.transition(
+                        buffer, observation, reward, terminated, truncated, info
+                    )
+                )
+                self._ended = self._num_envs == 1 and bool(terminated or truncated)
+        except Unsendable as error:
+            raise LocalProtocolError(unsendable_text(error)) from None
+        except (PeerLost, PeerGone):
+            _log.info("the trainer went away during a report; poll() says so")
+
+    def _check_order(
+        self, observation: Any, reward: Any, terminated: Any, truncated: Any
+    ) -> None:
+        given = observation is not _NOTHING
+        if self._phase in (Phase.UNCONNECTED, Phase.IDLE):
+            if given:
+                raise LocalProtocolError(
+                    "no trainer has said Reset yet: call decide() without arguments"
+                )
+        elif not given:
+            raise LocalProtocolError(
+                "an observation must be reported here: the last decision was "
+                f"{'Reset' if self._phase is Phase.RESETTING else 'Action'}"
+            )
+        elif self._phase is Phase.RESETTING and self._num_envs == 1:
+            if terminated or truncated or reward:
+                raise LocalProtocolError(
+                    "the report after a Reset has no reward and no flags: run no tick "
+                    "between Reset and this report"
+                )
+
+    def poll(self, timeout: float | None = 0) -> Decision | None:
+        """Return the decision upon the last report, or None where there is none yet.
+
+        Calls of the trainer (``render``, allowed functions) are answered here.
+
+        Args:
+            timeout: Seconds to wait; 0 looks once, None waits for as long as the
+                trainer lives.
+
+        Returns:
+            Action, Reset, Close, or None.
+
+        Raises:
+            LocalProtocolError: Nothing was reported.
+            RemoteProtocolError: The trainer broke the protocol; the session is over.
+        """
+        self._check_usable()
+        if self._session is None:
+            if not self._connect(timeout):
+                return None
+            self.report()
+        session = self._session
+        assert session is not None  # noqa: S101 - connected above
+        if not session.in_flight:
+            if self._phase is not Phase.IDLE:
+                raise LocalProtocolError("nothing was reported: call report() first")
+            self.report()
+        try:
+            decision = session.decision(timeout)
+        except PeerGone as error:
+            return self._leave(
+                "draining" if error.reason is CloseReason.DRAINING else "closed"
+            )
+        except PeerLost as error:
+            _log.info("%s", error)
+            return self._leave("lost")
+        except RemoteProtocolError:
+            self._leave("lost")
+            raise
+        return self._decided(decision)
+
+    def _decided(self, decision: Decision | None) -> Decision | None:
+        match decision:
+            case Reset():
+                self._phase, self._ended = Phase.RESETTING, False
+            case Action():
+                if self._ended or self._phase is Phase.IDLE:
+                    self._leave("lost")
+                    raise RemoteProtocolError(
+                        "the trainer said Action where only Reset or Close may come"
+                    )
+                self._phase = Phase.RUNNING
+            case Close(reason=reason):
+                return self._leave(reason)
+            case None:
+                pass
+        return decision
+
+    def _leave(self, reason: Any) -> Close:
+        session, self._session = self._session, None
+        self._phase, self._ended = Phase.UNCONNECTED, False
+        if session is not None:
+            session.leave()
+        return Close(reason)
+
+    # --------------------------------------------------------------------- run
+
+    def run(self, sessions: int | None = None) -> None:
+        """Let an existing environment ask for decisions, for ever or for some trainers.
+
+        Blocks. This backend is closed when it returns or raises.
+
+        Args:
+            sessions: How many trainers to serve; None for any number.
+
+        Raises:
+            ValueError: This backend was made without an environment.
+        """
+        if self._env is None:
+            raise ValueError("run() needs an env; a loop of your own calls decide()")
+        reason = CloseReason.CLOSED
+        served = 0
+        try:
+            decision = self.decide()
+            while True:
+                if isinstance(decision, Close):
+                    served += 1
+                    if sessions is not None and served >= sessions:
+                        return
+                    decision = self.decide()
+                else:
+                    decision = self._advance(decision)
+        except KeyboardInterrupt:
+            reason = CloseReason.DRAINING
+            raise
+        except SystemExit:
+            reason = CloseReason.ENVIRONMENT_EXITED
+            raise
+        finally:
+            self.close(reason)
+
+    def _advance(self, decision: Decision) -> Decision:
+        """Do what was decided, report, and return the next decision."""
+        batched = self._num_envs > 1
+        try:
+            if isinstance(decision, Action):
+                result = self._env.step(decision if batched else decision.action)
+            elif batched:
+                observation, info = self._env.reset(decision)
+                result = observation, 0.0, False, False, info
+            else:
+                assert isinstance(decision, Reset)  # noqa: S101 - run() looked
+                observation, info = self._env.reset(
+                    seed=decision.seed, options=decision.options
+                )
+                result = observation, 0.0, False, False, info
+            return self.decide(*result)
+        except (RemoteProtocolError, ForkedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the environment's own code
+            return self._confess(error)
+
+    def _confess(self, error: Exception) -> Decision:
+        """Report that the environment raised, and return the next decision."""
+        session = self._session
+        if session is None:
+            raise error
+        failure = failure_of(error)
+        session.report(lambda buffer: session.end.writer.failure(buffer, failure))
+        decision = self.poll(None)
+        assert decision is not None  # noqa: S101 - without a limit there is one
+        return decision
+
+    # ------------------------------------------------------------------- the end
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedError(
+                f"the backend on {self.name!r} belongs to the parent process: make a "
+                "new one in the child"
+            )
+        if self._closed:
+            raise RLayError(f"the backend on {self.name!r} was closed")
+
+    def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+        """Leave the trainer, and close the environment. Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            session.leave(reason)
+        if hasattr(self, "_search"):
+            self._search.give_up()
+        if self._env is not None:
+            self._env.close()
+
+    def __enter__(self) -> "ClientBackend":
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show channel and phase; never waits."""
+        state = "closed" if self._closed else self._phase.value
+        return f"<ClientBackend {self.name!r} {state}>"

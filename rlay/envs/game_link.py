@@ -1,0 +1,284 @@
+"""The game's end of a session in which it asks: behind ``ClientBackend``.
+
+It goes through these states, one request at a time::
+
+    state         what it means                                may be reported
+    UNCONNECTED   no trainer, or its greeting is not answered   -
+    IDLE          a trainer is there                            Ready
+    RESETTING     it said Reset                                 ResetResult, Failure
+    RUNNING       it said Action                                Transition, Failure
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from rlay.envs.decisions import Action, Close, Decision, Reset
+from rlay.envs.environment_end import EnvironmentEnd, ReportOptions
+from rlay.envs.faults import failure_of
+from rlay.errors import (
+    ChannelBusy,
+    ChannelError,
+    ChannelNotFound,
+    ConnectTimeout,
+    Draining,
+    PeerLost,
+    RemoteProtocolError,
+    RLayTimeout,
+)
+from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import CloseReason, Kind, Paradigm
+from rlay.protocol.decisions import CallFields
+from rlay.protocol.delivery import Outcome, Requester, RequesterState
+from rlay.protocol.greeting import EnvironmentFacts, Hello
+from rlay.transport.ends import CAPABILITIES, draw_id
+from rlay.transport.mem_client import MemClient
+from rlay.transport.peers import Deadline, PeerGone
+from rlay.transport.slot_channel import SlotChannel
+from rlay.version import SOFTWARE
+
+_log = logging.getLogger("rlay.envs.client_backend")
+
+_LOOK_EVERY_S: Final = 0.02
+
+
+class Phase(Enum):
+    """Where the game is in its loop."""
+
+    UNCONNECTED = "unconnected"
+    IDLE = "idle"
+    RESETTING = "resetting"
+    RUNNING = "running"
+
+
+class TrainerSearch:
+    """Looks for a trainer's channel and greets it, one look at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        directory: str | os.PathLike[str] | None,
+        facts: EnvironmentFacts,
+        max_message_bytes: int,
+    ) -> None:
+        """Take note of whom to look for and what to say."""
+        self.name = name
+        self._directory = directory
+        self._hello = Hello(
+            Paradigm.SERVER_ENV,
+            environment=facts,
+            software=SOFTWARE,
+            capabilities=CAPABILITIES,
+            max_message_bytes=max_message_bytes,
+        )
+        self._client: MemClient | None = None
+        self._ids = (0, 0)
+        self.problem = f"no channel {name!r} exists"
+
+    def look(self) -> tuple[MemClient, SlotChannel] | None:
+        """Make as much headway as is possible without waiting.
+
+        Returns:
+            The end and the session, or None where nobody is there yet.
+
+        Raises:
+            ChannelError: The channel is not a trainer's, or not sound.
+            SpaceMismatch: The trainer demands other spaces.
+        """
+        try:
+            if self._client is None:
+                self._open()
+            return self._greeted()
+        except (ChannelNotFound, ChannelBusy) as error:
+            self.problem = str(error)
+        except ConnectTimeout:
+            client = self._client
+            who = client.peer.who if client else "it"
+            self.problem = (
+                f"the trainer of {self.name!r} ({who}) is alive but has not called "
+                "reset() yet"
+            )
+        except (PeerLost, PeerGone, Draining) as error:
+            self.problem = str(error)
+            self.give_up()
+        except BaseException:
+            self.give_up()
+            raise
+        return None
+
+    def _open(self) -> None:
+        client = MemClient.open(self.name, self._directory)
+        self._client = client
+        if client.facts.paradigm is not Paradigm.SERVER_ENV:
+            raise ChannelError(
+                f"channel {self.name!r} was made by a ServerBackend, which holds an "
+                "environment: attach a ClientEnv to it, or make a ServerEnv"
+            )
+        self._ids = (draw_id(), 0)
+        client.send_hello(self._hello, self._ids, 1.0)
+
+    def _greeted(self) -> tuple[MemClient, SlotChannel]:
+        client = self._client
+        assert client is not None  # noqa: S101 - look() opened it
+        ids, welcome = client.receive_welcome(self._ids, 0.0)
+        channel = client.attach(welcome, ids)
+        self._client = None
+        return client, channel
+
+    def give_up(self) -> None:
+        """Leave a channel whose greeting is not answered."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close(CloseReason.CLOSED)
+
+
+class GameSession:
+    """A session with a trainer: reports out, decisions in.
+
+    Attributes:
+        channel: The session.
+        end: Writes reports and reads decisions.
+    """
+
+    def __init__(
+        self,
+        client: MemClient,
+        channel: SlotChannel,
+        facts: EnvironmentFacts,
+        options: ReportOptions,
+        contains: Callable[[Any], bool] | None,
+        answer: Callable[[CallFields], Any],
+    ) -> None:
+        """Compile for a session.
+
+        Args:
+            client: The end.
+            channel: The session.
+            facts: What the greeting said of the game.
+            options: What to do with unusual observations and infos.
+            contains: The observation space's, for ``check_bounds``.
+            answer: Answers the trainer's calls.
+        """
+        self.channel = channel
+        self.end = EnvironmentEnd(channel, facts, options, contains)
+        self._client = client
+        self._batched = facts.num_envs > 1
+        self._answer = answer
+        self._requester = Requester()
+        self._waiting = self._patience(None)
+
+    def _patience(self, timeout_s: float | None) -> Deadline:
+        return Deadline(
+            self.channel.watch, timeout_s, lambda: RLayTimeout("no decision yet")
+        )
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a report was made and its decision has not come."""
+        return self._requester.state is RequesterState.WAITING
+
+    def report(self, write: Callable[[MessageBuffer], bytes | None]) -> None:
+        """Send a report that ``write`` puts into a buffer.
+
+        Raises:
+            Exception: What ``write`` raised; nothing was sent.
+            PeerLost: The trainer went away while a large report was sent.
+        """
+        sequence = self._requester.begin()
+        try:
+            overflow = write(self.channel.outgoing[sequence & 1])
+        except BaseException:
+            self._requester.cancel()
+            raise
+        if overflow is None:
+            self.channel.send(sequence)
+            return
+        try:
+            self.channel.send_parts(sequence, overflow, self._waiting)
+        except BaseException:
+            self._requester.lose()
+            raise
+
+    def decision(self, timeout_s: float | None) -> Decision | None:
+        """Wait for the decision; calls of the trainer are answered on the way.
+
+        Returns:
+            The decision, or None where ``timeout_s`` seconds passed without one.
+        """
+        patience = self._waiting if timeout_s is None else self._patience(timeout_s)
+        while True:
+            if timeout_s == 0 and not self.channel.receive_nowait():
+                self.channel.watch.check()
+                return None
+            try:
+                reply = self.channel.receive(patience)
+            except RLayTimeout:
+                return None
+            outcome = self._requester.receive(reply.sequence)
+            if outcome is Outcome.DROP:
+                self.channel.take()
+                continue
+            if outcome is not Outcome.ACCEPT:
+                raise RemoteProtocolError("a decision came that nobody asked for")
+            decision = self._read(reply)
+            if decision is not None:
+                return decision
+
+    def _read(self, reply: MessageBuffer) -> Decision | None:
+        """Return the decision in a reply; None for a call, which is answered."""
+        kind, reader = reply.kind, self.end.reader
+        decision: Decision
+        if kind is Kind.STEP:
+            if self._batched:
+                decision = Action(*reader.batch_step(reply))
+            else:
+                decision = Action(reader.step(reply))
+        elif kind is Kind.RESET:
+            decision = Reset(*reader.reset(reply))
+        elif kind is Kind.CLOSE:
+            decision = close_decision(reader.close(reply))
+        elif kind is Kind.CALL:
+            call = reader.call(reply)
+            self.channel.take()
+            self._answer_call(call)
+            return None
+        else:
+            raise RemoteProtocolError(f"{kind.name} is no decision")
+        self.channel.take()
+        return decision
+
+    def _answer_call(self, call: CallFields) -> None:
+        try:
+            value = self._answer(call)
+        except Exception as error:  # noqa: BLE001 - the game's own code
+            failure = failure_of(error)
+            self.report(lambda buffer: self.end.writer.failure(buffer, failure))
+        else:
+            self.report(lambda buffer: self.end.call_result(buffer, value))
+
+    def leave(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+        """Say goodbye and let go of the channel."""
+        self._client.close(reason)
+
+
+def close_decision(reason: CloseReason) -> Close:
+    """Return the Close that a goodbye with ``reason`` stands for."""
+    return Close("draining" if reason is CloseReason.DRAINING else "closed")
+
+
+def wait_for_trainer(
+    search: TrainerSearch, timeout_s: float | None
+) -> tuple[MemClient, SlotChannel] | None:
+    """Look for a trainer until one is there, or ``timeout_s`` seconds passed."""
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        found = search.look()
+        if found is not None:
+            return found
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            return None
+        time.sleep(_LOOK_EVERY_S if left is None else min(_LOOK_EVERY_S, left))
