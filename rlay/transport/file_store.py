@@ -8,7 +8,7 @@ import stat
 from typing import Final
 
 from rlay.errors import ChannelBusy, ChannelCorrupt, ChannelNotFound
-from rlay.protocol.constants import CHANNEL_MAGIC, HEADER_BYTES
+from rlay.protocol.constants import HEADER_BYTES
 from rlay.protocol.slot_layout import HEADER_FILE_BYTES, SLOTS_HEADER_BYTES
 from rlay.transport.directory import ChannelDirectory, open_file
 from rlay.transport.failures import translated
@@ -35,29 +35,42 @@ def lock_name(end: End) -> str:
     return f"{end.value}.lock"
 
 
+def read_header(fd: int, path: str) -> ChannelHeader:
+    """Return a copy of a channel's header, neither mapped nor checked.
+
+    Args:
+        fd: Descriptor of the channel's directory.
+        path: Its path, for messages.
+    """
+    file = os.path.join(path, HEADER_NAME)
+    return ChannelHeader.of_page(read_only(fd, HEADER_NAME, file, HEADER_BYTES))
+
+
+def is_channel_file(fd: int, entry: str) -> bool:
+    """Return whether an entry of the directory ``fd`` may be a channel's."""
+    facts = os.stat(entry, dir_fd=fd, follow_symlinks=False)
+    return bool(_CHANNEL_FILE.fullmatch(entry)) and not stat.S_ISDIR(facts.st_mode)
+
+
 def check_contents(fd: int, path: str) -> None:
     """Make sure that a directory is a channel's before anything in it is removed.
 
     Raises:
-        ChannelCorrupt: It holds something that no channel has. Nothing was touched.
+        ChannelCorrupt: It holds something that no channel has.
         ChannelPermission: Its header is not ours alone.
+        VersionMismatch: It is of another major version: what proves such a channel
+            dead is not known here.
     """
     with translated(path):
         entries = os.listdir(fd)
         for entry in entries:
-            facts = os.stat(entry, dir_fd=fd, follow_symlinks=False)
-            if not _CHANNEL_FILE.fullmatch(entry) or stat.S_ISDIR(facts.st_mode):
+            if not is_channel_file(fd, entry):
                 raise ChannelCorrupt(
                     f"{path} holds {entry!r}, which no channel has, so it is left as "
                     "it is. Use another name, or remove it by hand"
                 )
     if HEADER_NAME in entries:
-        header = os.path.join(path, HEADER_NAME)
-        if read_only(fd, HEADER_NAME, header, len(CHANNEL_MAGIC)) != CHANNEL_MAGIC:
-            raise ChannelCorrupt(
-                f"{header} is not the header of a channel (no magic), so it is left "
-                "as it is. Use another name, or remove it by hand"
-            )
+        read_header(fd, path).check(path)
 
 
 class FileStore:
@@ -215,10 +228,7 @@ class FileStore:
                     f"one first, or serve a group (rlay serve ... --channels 2) and "
                     f"name it {self.name.rpartition('.')[0] or self.name}.*"
                 )
-            page = read_only(
-                self._fd, HEADER_NAME, self._file(HEADER_NAME), HEADER_BYTES
-            )
-            header = ChannelHeader(memoryview(bytearray(page)))
+            header = read_header(self._fd, self.path)
             header.check(self.path)
             line = header.server if end is End.SERVER else header.client
             return f"{text}: {line.who}. Use another name, or end that one first"

@@ -113,6 +113,10 @@ def _program_text() -> str:
     return " ".join([os.path.basename(program) or "python", *arguments])
 
 
+def _corrupt(path: str, what: str) -> ChannelCorrupt:
+    return ChannelCorrupt(f"{path} {what}. Remove it by hand if nobody needs it")
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelFacts:
     """What never changes in a channel's header.
@@ -143,6 +147,11 @@ class ChannelHeader:
         self.server = EndLine(memory, at.SERVER_LINE_OFFSET)
         self.client = EndLine(memory, at.CLIENT_LINE_OFFSET)
 
+    @classmethod
+    def of_page(cls, page: bytes) -> "ChannelHeader":
+        """Cover a copy of the first page; what is cut off of it counts as zero."""
+        return cls(memoryview(bytearray(page.ljust(HEADER_BYTES, b"\0"))))
+
     def create(self, facts: ChannelFacts) -> None:
         """Write a new channel's header; the magic comes last."""
         words = self._words
@@ -164,7 +173,7 @@ class ChannelHeader:
         """
         words = self._words
         if bytes(self._memory[: len(CHANNEL_MAGIC)]) != CHANNEL_MAGIC:
-            raise ChannelCorrupt(f"{path} is not the header of a channel (no magic)")
+            raise _corrupt(path, "is not a channel: its header has no magic")
         version = words[at.HEADER_VERSION_OFFSET // 4]
         if version != PROTOCOL_VERSION:
             raise VersionMismatch(PROTOCOL_VERSION, version, f"the channel {path}")
@@ -173,14 +182,14 @@ class ChannelHeader:
             words[at.HEADER_GREETING_BYTES_OFFSET // 4],
         )
         if sizes != (HEADER_BYTES, GREETING_SLOT_BYTES):
-            raise ChannelCorrupt(f"{path} claims sizes {sizes}")
+            raise _corrupt(path, f"claims to have a header of sizes {sizes}")
         try:
             paradigm = Paradigm(words[at.HEADER_PARADIGM_OFFSET // 4])
         except ValueError:
-            raise ChannelCorrupt(f"{path} claims an unknown paradigm") from None
+            raise _corrupt(path, "claims an unknown paradigm") from None
         num_envs = words[at.HEADER_NUM_ENVS_OFFSET // 4]
         if num_envs > MAX_NUM_ENVS:
-            raise ChannelCorrupt(f"{path} claims {num_envs} environments")
+            raise _corrupt(path, f"claims to have {num_envs} environments")
         return ChannelFacts(
             paradigm, num_envs, bool(words[at.HEADER_MIRROR_OFFSET // 4])
         )

@@ -79,8 +79,20 @@ class SlotGeometry:
         memory[: len(SLOTS_MAGIC)] = SLOTS_MAGIC
 
     @classmethod
-    def read(cls, memory: memoryview, generation: int, path: str) -> "SlotGeometry":
+    def read(
+        cls,
+        memory: memoryview,
+        generation: int,
+        path: str,
+        size_bytes: int | None = None,
+    ) -> "SlotGeometry":
         """Return the geometry of an existing file, every number checked.
+
+        Args:
+            memory: Its head, or all of it.
+            generation: That it must have.
+            path: For messages.
+            size_bytes: Of the file; None where ``memory`` is all of it.
 
         Raises:
             ChannelCorrupt: It is no file of slots, or of another generation.
@@ -105,7 +117,7 @@ class SlotGeometry:
             or geometry.reply_capacity % PAYLOAD_ALIGNMENT
             or not geometry.request_capacity
             or not geometry.reply_capacity
-            or geometry.file_bytes > len(memory)
+            or geometry.file_bytes > (len(memory) if size_bytes is None else size_bytes)
         ):
             raise ChannelCorrupt(f"the head of {path} is not sound")
         return geometry
