@@ -20,7 +20,7 @@ _REMEDY = "; or pass cast_observations=True to the backend"
 
 
 def check(space: plain.Description, value: Any, path: str = "$") -> None:
-    """Raise SpaceMismatch unless ``value`` has the structure that ``space`` promises."""
+    """Raise SpaceMismatch unless ``value`` is built as ``space`` promises."""
     match space:
         case plain.Box() | plain.MultiDiscrete():
             _check_array(DTYPES[space.dtype], space.shape, value, path)

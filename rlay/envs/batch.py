@@ -81,11 +81,8 @@ class EnvironmentBatch:
 
     def _batched(self) -> Any:
         space = self.single_observation_space
-        return concatenate(
-            space,
-            self._observations,
-            create_empty_array(space, n=self.num_envs, fn=np.zeros),
-        )
+        out: Any = create_empty_array(space, n=self.num_envs, fn=np.zeros)
+        return concatenate(space, self._observations, out)
 
     def render(self) -> tuple[Any, ...]:
         """Return a frame of each environment."""

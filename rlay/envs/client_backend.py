@@ -1,4 +1,4 @@
-"""``ClientBackend``: an environment, or a game, that asks a ``ServerEnv`` for decisions."""
+"""``ClientBackend``: an environment, or a game, that asks for decisions."""
 
 import logging
 import os
@@ -368,12 +368,15 @@ class ClientBackend:
                 "an observation must be reported here: the last decision was "
                 f"{'Reset' if self._phase is Phase.RESETTING else 'Action'}"
             )
-        elif self._phase is Phase.RESETTING and self._num_envs == 1:
-            if terminated or truncated or reward:
-                raise LocalProtocolError(
-                    "the report after a Reset has no reward and no flags: run no tick "
-                    "between Reset and this report"
-                )
+        elif self._num_envs == 1 and self._phase is Phase.RESETTING:
+            self._check_first(reward, terminated, truncated)
+
+    def _check_first(self, reward: Any, terminated: Any, truncated: Any) -> None:
+        if terminated or truncated or reward:
+            raise LocalProtocolError(
+                "the report after a Reset has no reward and no flags: run no tick "
+                "between Reset and this report"
+            )
 
     def poll(self, timeout: float | None = 0) -> Decision | None:
         """Return the decision upon the last report, or None where there is none yet.
@@ -494,7 +497,7 @@ class ClientBackend:
             return self.decide(*result)
         except (RemoteProtocolError, ForkedError):
             raise
-        except Exception as error:  # noqa: BLE001 - the environment's own code
+        except Exception as error:
             return self._confess(error)
 
     def _confess(self, error: Exception) -> Decision:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 from rlay import errors
 from rlay.envs.display import backend_mode
@@ -19,7 +19,7 @@ from rlay.envs.timeouts import (
 )
 from rlay.errors import ChannelBusy, ChannelError, ChannelNotFound, ConnectTimeout
 from rlay.protocol.constants import CloseReason, Paradigm
-from rlay.protocol.greeting import EnvironmentFacts, Hello, Wishes
+from rlay.protocol.greeting import EnvironmentFacts, Hello, Welcome, Wishes
 from rlay.protocol.names import group_member, group_prefix
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import CAPABILITIES, draw_id
@@ -100,14 +100,18 @@ def attach_client(
             capabilities=CAPABILITIES,
         )
         ids, welcome = client.greet(hello, (0, draw_id()), left)
-        if welcome.environment is None:
-            raise errors.RemoteProtocolError("a backend greeted without an environment")
         channel = client.attach(welcome, ids)
-        link = ClientLink(channel, welcome.environment, timeouts, copy=copy)
+        link = ClientLink(channel, _facts(welcome), timeouts, copy=copy)
     except BaseException:
         client.close(CloseReason.CLOSED)
         raise
     return Attachment(client, link)
+
+
+def _facts(welcome: Welcome) -> EnvironmentFacts:
+    if welcome.environment is None:
+        raise errors.RemoteProtocolError("a backend greeted without an environment")
+    return welcome.environment
 
 
 def _check_paradigm(client: MemClient, name: str, wishes: Wishes) -> None:
@@ -175,9 +179,11 @@ def _not_found(
     name: str, directory: str | os.PathLike[str] | None, limit_s: float | None
 ) -> ConnectTimeout:
     where, there = "the channel directory", "none"
-    with contextlib.suppress(ChannelError):
-        with ChannelDirectory.open(directory, create=False) as root:
-            where, there = root.path, ", ".join(root.names()[:20]) or "none"
+    with (
+        contextlib.suppress(ChannelError),
+        ChannelDirectory.open(directory, create=False) as root,
+    ):
+        where, there = root.path, ", ".join(root.names()[:20]) or "none"
     serve = name.removesuffix(".*")
     return ConnectTimeout(
         f"no channel {name!r} appeared in {where} within {limit_s} s (channels there: "
@@ -200,7 +206,7 @@ class ClientEnv(RemoteEnv):
         env.close()
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium
     _entry_id = "rlay/ClientEnv-v0"
     _entry_point = "rlay.envs.registration:make_client_env"
 

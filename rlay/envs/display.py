@@ -41,7 +41,11 @@ class Display:
     """Shows or collects the frames of a remote environment."""
 
     def __init__(
-        self, wanted: str, remote: str, fetch: Callable[[], Any], metadata: dict[str, Any]
+        self,
+        wanted: str,
+        remote: str,
+        fetch: Callable[[], Any],
+        metadata: dict[str, Any],
     ) -> None:
         """Set up a window or a collection.
 

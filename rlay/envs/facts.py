@@ -40,7 +40,9 @@ def facts_of(
     """
     metadata = dict(env.metadata or {})
     autoreset = metadata.pop("autoreset_mode", None)
-    observation_space = env.single_observation_space if vector else env.observation_space
+    observation_space = (
+        env.single_observation_space if vector else env.observation_space
+    )
     action_space = env.single_action_space if vector else env.action_space
     return EnvironmentFacts(
         describe(observation_space),

@@ -253,7 +253,7 @@ class GameSession:
     def _answer_call(self, call: CallFields) -> None:
         try:
             value = self._answer(call)
-        except Exception as error:  # noqa: BLE001 - the game's own code
+        except Exception as error:
             failure = failure_of(error)
             self.report(lambda buffer: self.end.writer.failure(buffer, failure))
         else:

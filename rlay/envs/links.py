@@ -7,7 +7,7 @@ else is the same for both.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rlay.envs.faults import (
     error_of,
@@ -61,11 +61,11 @@ class AlgorithmLink:
     _machine: Requester | Responder
     _begin: Callable[[], int]
     """Starts the next message out, and returns its sequence."""
-    _wanted: Outcome
+    _wanted: ClassVar[Outcome]
     """The outcome of the one message in that is awaited."""
-    _awaiting: RequesterState | ResponderState
+    _awaiting: ClassVar[RequesterState | ResponderState]
     """The state while it is awaited."""
-    _outstanding: RequesterState | ResponderState
+    _outstanding: ClassVar[RequesterState | ResponderState]
     """The state in which a message in must be discarded before the next one out."""
 
     def __init__(
@@ -161,9 +161,7 @@ class AlgorithmLink:
 
     def step_wait(self) -> Any:
         """Wait for the transition of the Step that was sent last."""
-        return self._hear(
-            self._step_patience, Kind.TRANSITION, self._reader.transition
-        )
+        return self._hear(self._step_patience, Kind.TRANSITION, self._reader.transition)
 
     # ------------------------------------------------------------------- others
 
@@ -294,9 +292,9 @@ class AlgorithmLink:
 class ClientLink(AlgorithmLink):
     """Asks the backend: Reset, Step, Call, Close; one request in flight."""
 
-    _wanted = Outcome.ACCEPT
-    _awaiting = RequesterState.WAITING
-    _outstanding = RequesterState.LATE
+    _wanted: ClassVar[Outcome] = Outcome.ACCEPT
+    _awaiting: ClassVar[RequesterState | ResponderState] = RequesterState.WAITING
+    _outstanding: ClassVar[RequesterState | ResponderState] = RequesterState.LATE
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""
@@ -337,9 +335,9 @@ class ClientLink(AlgorithmLink):
 class ServerLink(AlgorithmLink):
     """Answers the game's reports with Reset, Action, Call or Close."""
 
-    _wanted = Outcome.RUN
-    _awaiting = ResponderState.READY
-    _outstanding = ResponderState.READY
+    _wanted: ClassVar[Outcome] = Outcome.RUN
+    _awaiting: ClassVar[RequesterState | ResponderState] = ResponderState.READY
+    _outstanding: ClassVar[RequesterState | ResponderState] = ResponderState.READY
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""

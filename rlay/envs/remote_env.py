@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.error import ClosedEnvironmentError
 
 from rlay.envs.display import Display, display_for
 from rlay.envs.facts import RemoteSpec
@@ -66,7 +66,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         remote_spec: The spec of the environment at the other end, or None.
     """
 
-    metadata: ClassVar[dict[str, Any]]
     _own_names: ClassVar[frozenset[str]] = frozenset(
         {"name", "spec", "render_mode", "metadata", "np_random"}
     )
@@ -336,7 +335,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         return RemoteSpec.of(self._wait_for_facts().spec)
 
     @property
-    def spec(self) -> EnvSpec:  # type: ignore[override]
+    def spec(self) -> EnvSpec:
         """How to make this RLay environment again; never waits.
 
         ``nondeterministic`` and ``reward_threshold`` are the remote environment's,
@@ -523,5 +522,3 @@ def given_arguments(frame_locals: dict[str, Any], kind: type) -> dict[str, Any]:
         for name, parameter in parameters.items()
         if name in frame_locals and frame_locals[name] != parameter.default
     }
-
-

@@ -217,7 +217,7 @@ class ServerBackend:
         buffer, hello = server.receive_hello()
         try:
             refusal = self._prepare(hello)
-        except Exception as error:  # noqa: BLE001 - the environment's own code
+        except Exception as error:
             refusal = _refusal(error)
         if refusal is not None:
             _log.info("refused a client of %r: %s", self.name, refusal.message)
@@ -370,7 +370,7 @@ class _Session:
                 take()
                 try:
                     overflow = write(buffer, *env_step(action))
-                except Exception as error:  # noqa: BLE001 - the environment's own code
+                except Exception as error:
                     overflow = failure(buffer, error)
             else:
                 overflow = respond(request, buffer)
@@ -429,5 +429,5 @@ class _Session:
         self._channel.take()
         try:
             return run()
-        except Exception as error:  # noqa: BLE001 - the environment's own code
+        except Exception as error:
             return end.failure(buffer, error)

@@ -152,9 +152,7 @@ def demanded(
     return None if space is None else describe(space)
 
 
-def demands_met(
-    wishes: Wishes, facts: EnvironmentFacts
-) -> RLayError | None:
+def demands_met(wishes: Wishes, facts: EnvironmentFacts) -> RLayError | None:
     """Return the error that says which demand a game does not meet, or None."""
     for what in ("observation_space", "action_space"):
         wanted = getattr(wishes, what)
@@ -241,7 +239,7 @@ class ServerEnv(RemoteEnv):
         )
 
     @property
-    def metadata(self) -> dict[str, Any]:  # type: ignore[override]
+    def metadata(self) -> dict[str, Any]:
         """The game's metadata; waits for the game where it has not joined yet."""
         if self._metadata is None:
             self._wait_for_facts()

@@ -17,7 +17,9 @@ from rlay.protocol.values import Unsendable, encode_value, set_graph_type
 
 set_graph_type(GraphInstance)
 
-_DISCRETE_DTYPE: Final = "dtype" in inspect.signature(spaces.Discrete.__init__).parameters
+_DISCRETE_DTYPE: Final = (
+    "dtype" in inspect.signature(spaces.Discrete.__init__).parameters
+)
 
 
 class OpaqueSpace(gymnasium.Space[Any]):
@@ -126,7 +128,9 @@ def _text(space: Any, path: str) -> plain.Text:
     try:
         encode_value(charset)
     except Unsendable as error:
-        raise SpaceMismatch(f"the charset of a Text space: {error}, at {path}") from None
+        raise SpaceMismatch(
+            f"the charset of a Text space: {error}, at {path}"
+        ) from None
     return plain.Text(int(space.min_length), int(space.max_length), charset)
 
 
@@ -151,7 +155,9 @@ def _items(space: Any, path: str) -> tuple[plain.Description, ...]:
 
 
 def _sequence(space: Any, path: str) -> plain.Sequence:
-    return plain.Sequence(describe(space.feature_space, f"{path}[*]"), bool(space.stack))
+    return plain.Sequence(
+        describe(space.feature_space, f"{path}[*]"), bool(space.stack)
+    )
 
 
 def _graph(space: Any, path: str) -> plain.Graph:
@@ -233,7 +239,7 @@ def _build_discrete(space: plain.Discrete) -> gymnasium.Space[Any]:
     if not _DISCRETE_DTYPE:
         return spaces.Discrete(space.n, start=space.start)
     dtype = DTYPES[space.dtype].type
-    return spaces.Discrete(space.n, start=space.start, dtype=dtype)  # type: ignore[arg-type,type-var]
+    return spaces.Discrete(space.n, start=space.start, dtype=dtype)
 
 
 def _build_dict(space: plain.Dict) -> gymnasium.Space[Any]:

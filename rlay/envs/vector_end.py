@@ -1,0 +1,206 @@
+"""What ``ClientVectorEnv`` and ``ServerVectorEnv`` have in common."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from rlay.envs.facts import RemoteSpec
+from rlay.envs.faults import reset_needed
+from rlay.envs.links import AlgorithmLink
+from rlay.envs.spaces import build
+from rlay.errors import (
+    EnvLost,
+    ForkedError,
+    LocalProtocolError,
+    ProtocolError,
+    RLayError,
+    RLayTimeout,
+)
+from rlay.protocol.decisions import Operation
+from rlay.protocol.greeting import EnvironmentFacts
+from rlay.transport.forks import close_in_child
+
+Step = Callable[[Any], Any]
+
+
+def autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return the mode that a name or a member stands for.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+    return mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
+
+
+class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
+    """Environments at the other end of one channel, stepped as one batch."""
+
+    def __init__(self, name: str, spec: EnvSpec) -> None:
+        """Set everything up short of a connection."""
+        self.name = name
+        self.spec = spec
+        self._link: AlgorithmLink | None = None
+        self._facts: EnvironmentFacts | None = None
+        self._forked = False
+        self._guard = threading.Lock()
+        self._step: Step = self._refuse("reset() was never called")
+        close_in_child(self)
+
+    def _refuse(self, why: str) -> Step:
+        def refuse(actions: Any) -> Any:
+            raise reset_needed(why)
+
+        return refuse
+
+    def _take_facts(self, facts: EnvironmentFacts) -> None:
+        """Take over the facts of the first session: spaces stay the same objects."""
+        if self._facts is None:
+            self.num_envs = facts.num_envs
+            self.single_observation_space = build(facts.observation_space)
+            self.single_action_space = build(facts.action_space)
+            self.observation_space = batch_space(
+                self.single_observation_space, self.num_envs
+            )
+            self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._facts = facts
+        self.render_mode = facts.render_mode
+
+    @property
+    def remote_spec(self) -> RemoteSpec | None:
+        """The spec of the environments at the other end, as a plain record."""
+        return RemoteSpec.of(None if self._facts is None else self._facts.spec)
+
+    # ------------------------------------------------------------------ stepping
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Any:
+        """Let one thread in, and take note of what a failure means."""
+        if not self._guard.acquire(blocking=False):
+            raise self._busy_error()
+        try:
+            self._check_open()
+            yield
+        except BaseException as error:
+            self._after_failure(error)
+            raise
+        finally:
+            self._guard.release()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError(
+                f"this environment was closed; make a new one on {self.name!r}"
+            )
+
+    def _after_failure(self, error: BaseException) -> None:
+        if isinstance(error, EnvLost):
+            self._step = self._refuse(f"the environments are gone ({error})")
+        elif isinstance(error, ProtocolError):
+            if self._link is None or self._link.over:
+                self._step = self._refuse("the session is over")
+        elif isinstance(error, RLayTimeout):
+            self._step = self._refuse("the last step timed out, its result is unknown")
+        elif not isinstance(error, Exception):
+            self._step = self._refuse("the last step was interrupted")
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all environments with one message each way.
+
+        Args:
+            actions: An element of :attr:`action_space`; any other encodable value
+                travels as it is.
+
+        Returns:
+            observations: An element of :attr:`observation_space`.
+            rewards: float64 of shape (num_envs,).
+            terminations: bool of shape (num_envs,).
+            truncations: bool of shape (num_envs,).
+            infos: Gymnasium's vector infos: arrays, and ``_key`` masks.
+
+        Raises:
+            The errors of ``ClientEnv.step``.
+        """
+        with self._exclusively():
+            return self._step(actions)  # type: ignore[no-any-return]
+
+    def _ask(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        with self._exclusively():
+            if self._link is None or self._link.over:
+                raise reset_needed(f"{name} needs living environments")
+            return self._link.call(operation, name, args, kwargs)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Return an allowed attribute of each environment, or its method's result.
+
+        Raises:
+            RemoteEnvError: The name is not in the backend's ``allow``, or the method
+                raised.
+        """
+        return tuple(self._ask(Operation.CALL, name, args, kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Return an allowed attribute of each environment."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an allowed attribute: one value for all, or a list of ``num_envs``."""
+        self._ask(Operation.SET, name, (values,))
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Return a frame of each environment."""
+        frames = self._ask(Operation.RENDER, "render")
+        return None if frames is None else tuple(frames)
+
+    # ---------------------------------------------------------------- the others
+
+    def _busy_error(self) -> RLayError:
+        if self._forked:
+            return ForkedError(
+                f"channel {self.name!r} belongs to the parent process: make a new "
+                "environment in the child"
+            )
+        return LocalProtocolError(
+            f"two threads use the environments on {self.name!r} at the same time"
+        )
+
+    def abandon(self) -> None:
+        """Refuse every further use in a forked child."""
+        self._forked = True
+        self._guard.acquire(blocking=False)
+
+    def __repr__(self) -> str:
+        """Show channel and number of environments."""
+        count = getattr(self, "num_envs", "?")
+        return f"<{type(self).__name__} {self.name!r} num_envs={count}>"
+
+    def __del__(self) -> None:
+        """Let go of the channel without waiting for anybody."""
+        if not self.closed and not self.__dict__.get("_forked", True):
+            with contextlib.suppress(Exception):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        raise NotImplementedError
+
+
+def vector_spec(entry_id: str, function: str, arguments: dict[str, Any]) -> EnvSpec:
+    """Return how to make this vector environment again."""
+    return EnvSpec(
+        id=entry_id,
+        vector_entry_point=f"rlay.envs.registration:{function}",
+        disable_env_checker=True,
+        kwargs=dict(arguments),
+    )
+
+
+def describe_mode(facts: EnvironmentFacts) -> AutoresetMode:
+    """Return the autoreset mode that a backend announced."""
+    return AutoresetMode(facts.autoreset_mode or AutoresetMode.NEXT_STEP)
