@@ -14,6 +14,7 @@ from rlay.protocol.constants import (
 )
 from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.names import check_name
+from rlay.protocol.slot_layout import slot_capacity
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import MemEnd
 from rlay.transport.file_store import FileStore
@@ -163,7 +164,7 @@ class MemServer(MemEnd):
         Raises:
             ChannelNoSpace: There is no room for the slots.
         """
-        geometry = SlotGeometry(*capacities)
+        geometry = SlotGeometry(*map(slot_capacity, capacities))
         memory = self._slots(geometry)
         channel = SlotChannel(
             self._store,

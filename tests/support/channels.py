@@ -1,0 +1,129 @@
+"""Channels with both ends in the test's own process."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlay.protocol.constants import Paradigm
+from rlay.protocol.greeting import Hello, Welcome
+from rlay.transport.in_process import InProcessServer
+from rlay.transport.mem_client import MemClient
+from rlay.transport.mem_server import MemServer
+from rlay.transport.slot_channel import SlotChannel
+from rlay.transport.stores import End
+from rlay.transport.waiting import WaitPolicy
+
+INCARNATION, SESSION = 0x1122334455667788, 0x99AABBCCDDEEFF00
+HELLO = Hello(Paradigm.CLIENT_ENV)
+LIMIT_S = 20.0
+
+
+class ChannelPair:
+    """Both ends of a session, as ``rlay.testing.contract.Pair`` has them."""
+
+    def __init__(
+        self,
+        server: MemServer,
+        client: MemClient,
+        *,
+        capacities: tuple[int, int] = (1024, 1024),
+        max_message_bytes: int = 2**30,
+        policy: WaitPolicy | None = None,
+    ) -> None:
+        self.server, self.client = server, client
+        self.ends = connect(server, client, capacities, max_message_bytes, policy)
+
+    def close(self, end: SlotChannel) -> None:
+        (self.client if end is self.ends[0] else self.server).close()
+
+    def lose(self, end: SlotChannel) -> None:
+        """Let go of an end's lock, and say nothing."""
+        if end is self.ends[0]:
+            vanish(self.client)
+        else:
+            vanish(self.server)
+
+
+def vanish(end: MemServer | MemClient) -> None:
+    """Let go of the lock as the kernel does for a killed process."""
+    end._store.release(End.SERVER if isinstance(end, MemServer) else End.CLIENT)
+
+
+def connect(
+    server: MemServer,
+    client: MemClient,
+    capacities: tuple[int, int] = (1024, 1024),
+    max_message_bytes: int = 2**30,
+    policy: WaitPolicy | None = None,
+) -> tuple[SlotChannel, SlotChannel]:
+    """Greet, and return the client's and the server's channel."""
+    accepted: list[SlotChannel | None] = []
+
+    def accept() -> None:
+        buffer, _ = server.receive_hello(LIMIT_S)
+        accepted.append(
+            server.accept(
+                buffer,
+                Welcome(0),
+                (INCARNATION, SESSION),
+                capacities,
+                policy,
+                max_message_bytes,
+            )
+        )
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        ids, welcome = client.greet(HELLO, (0, 0), LIMIT_S)
+    finally:
+        thread.join(LIMIT_S)
+    assert ids == (INCARNATION, SESSION)
+    (channel,) = accepted
+    assert channel is not None
+    return client.attach(welcome, ids, policy), channel
+
+
+@contextlib.contextmanager
+def mapped_pair(
+    directory: Path,
+    capacity_bytes: int = 1024,
+    max_message_bytes: int = 2**30,
+    policy: WaitPolicy | None = None,
+    name: str = "pair",
+) -> Iterator[ChannelPair]:
+    """Open both ends of a channel in shared memory."""
+    with contextlib.ExitStack() as stack:
+        server = MemServer.create(name, directory)
+        stack.callback(server.close)
+        client = MemClient.open(name, directory)
+        stack.callback(client.close)
+        yield ChannelPair(
+            server,
+            client,
+            capacities=(capacity_bytes, capacity_bytes),
+            max_message_bytes=max_message_bytes,
+            policy=policy,
+        )
+
+
+@contextlib.contextmanager
+def in_process_pair(
+    capacity_bytes: int = 1024,
+    max_message_bytes: int = 2**30,
+    policy: WaitPolicy | None = None,
+) -> Iterator[ChannelPair]:
+    """Open both ends of a channel in this process's own memory."""
+    with contextlib.ExitStack() as stack:
+        server = InProcessServer("pair")
+        stack.callback(server.close)
+        client = server.client()
+        stack.callback(client.close)
+        yield ChannelPair(
+            server,
+            client,
+            capacities=(capacity_bytes, capacity_bytes),
+            max_message_bytes=max_message_bytes,
+            policy=policy,
+        )
