@@ -92,11 +92,12 @@ class MemServer(MemEnd):
 
         A client that says Hello takes the place of the one before it.
         """
+        greetings = self._reader
         return PeerWatch(
             self.peer,
             self._client_held,
             f"the client of channel {self.name!r}",
-            lambda: self._reader.pending,
+            lambda: greetings.pending,  # not self: that would be a cycle
         )
 
     @property

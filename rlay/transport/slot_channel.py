@@ -190,22 +190,8 @@ class SlotChannel:
             buffer.stamp(*ids)
         self.send: Callable[[int], None] = self._writer.publish
         self.take: Callable[[], None] = self._reader.take
-        self.receive: Callable[[Patience], MessageBuffer] = self._compile_receive()
+        self.receive = _compile_receive(self._reader, self.max_message_bytes)
         close_in_child(self)
-
-    def _compile_receive(self) -> Callable[[Patience], MessageBuffer]:
-        receive_part, assemble = self._reader.receive, self._assemble
-
-        def receive(patience: Patience) -> MessageBuffer:
-            buffer = receive_part(patience)
-            if buffer.words[_PARTS] != 1:
-                return assemble(buffer, patience)
-            return buffer
-
-        return receive
-
-    def _assemble(self, buffer: MessageBuffer, patience: Patience) -> MessageBuffer:
-        return self._reader.assemble(buffer, self.max_message_bytes, patience)
 
     def send_parts(self, sequence: int, payload: bytes, patience: Patience) -> None:
         """Send a payload that exceeds the buffer; see ``Channel``."""
@@ -230,3 +216,19 @@ class SlotChannel:
         """Refuse every further use in a forked child."""
         self.forked = True
         self.guard.acquire(blocking=False)
+
+
+def _compile_receive(
+    reader: SlotReader, limit_bytes: int
+) -> Callable[[Patience], MessageBuffer]:
+    # It does not know the channel: without a cycle of references the slots' memory
+    # goes with the last user, not with the next run of the garbage collector.
+    receive_part, assemble = reader.receive, reader.assemble
+
+    def receive(patience: Patience) -> MessageBuffer:
+        buffer = receive_part(patience)
+        if buffer.words[_PARTS] != 1:
+            return assemble(buffer, limit_bytes, patience)
+        return buffer
+
+    return receive

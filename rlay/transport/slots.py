@@ -75,14 +75,20 @@ class SlotWriter:
             STORES_ARE_ORDERED,
         )
 
+        # Bit 0 of ``published`` says which buffer, the others count.
+        count = words[published] & ~1
+
         def publish(sequence: int) -> None:
+            nonlocal count
             index = sequence & 1
             headers[index][SEQUENCE_WORD] = sequence
-            if not ordered:
+            count = count + 2 & UINT32_MASK
+            if ordered:
+                words[published] = count | index
+            else:
                 fence()
-            # Bit 0 says which buffer, the others count.
-            words[published] = (words[published] & ~1) + 2 & UINT32_MASK | index
-            fence()
+                words[published] = count | index
+                fence()
             if words[bell]:
                 ring(PUBLISHED_OFFSET)
 
@@ -154,20 +160,22 @@ class SlotReader:
         words, buffers, fence = self._words, self.buffers, self._fence
         published, taken, ordered = PUBLISHED_WORD, TAKEN_WORD, STORES_ARE_ORDERED
 
+        seen = words[taken]
+
         def receive(patience: Patience) -> MessageBuffer:
-            before = words[taken]
             now = words[published]
-            if now == before:
-                wait(before, patience)
+            if now == seen:
+                wait(seen, patience)
                 now = words[published]
             if not ordered:
                 fence()
             return buffers[now & 1]
 
         def take() -> None:
+            nonlocal seen
             if not ordered:
                 fence()
-            words[taken] = words[published]
+            words[taken] = seen = words[published]
 
         return receive, take
 
