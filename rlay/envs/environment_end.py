@@ -80,6 +80,11 @@ class EnvironmentEnd:
         self._policy = options.on_unsendable_info
         self._contains = contains if options.check_bounds else None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether every observation must be looked at."""
+        return self._contains is not None
+
     def transition(
         self,
         buffer: MessageBuffer,

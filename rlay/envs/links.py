@@ -116,31 +116,25 @@ class AlgorithmLink:
         """
         channel, patience = self.channel, self._step_patience
         begin, accept, wanted = self._begin, self._machine.receive, self._wanted
-        outgoing, send, send_parts = channel.outgoing, channel.send, self._send_parts
-        receive, take, next_message = channel.receive, channel.take, self._next
-        write, read = self._writer.step, self._reader.transition
-        cancel, odd, give_up = self._machine.cancel, self._odd, self._give_up
+        send, receive, take = channel.send, channel.receive, channel.take
+        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
+        write_other, read_other = self._write_step, self._read_transition
+        next_message, give_up = self._next, self._give_up
 
         def step(action: Any, reset_mask: Any = None) -> Any:
             sequence = begin()
             try:
-                overflow = write(outgoing[sequence & 1], action, reset_mask)
-            except Unsendable as error:
-                cancel()
-                raise invalid_action(error) from None
-            try:
-                if overflow is None:
+                if write_steady[sequence & 1](action):
                     send(sequence)
                 else:
-                    send_parts(sequence, overflow, patience)
+                    write_other(sequence, action, reset_mask)
                 message = receive(patience)
-                words = message.words
-                if accept(words[SEQUENCE_WORD]) is not wanted:
+                if accept(message.words[SEQUENCE_WORD]) is not wanted:
                     message = next_message(patience)
-                    words = message.words
-                if words[KIND_WORD] & KIND_MASK != _TRANSITION:
-                    odd(message, Kind.TRANSITION)
-                transition = read(message)
+                read_steady = message.steady
+                transition = None if read_steady is None else read_steady()
+                if transition is None:
+                    transition = read_other(message)
                 take()
             except BaseException as error:
                 give_up(error)
@@ -148,6 +142,28 @@ class AlgorithmLink:
             return transition
 
         return step
+
+    def _write_step(self, sequence: int, action: Any, reset_mask: Any) -> None:
+        """Send a step that is not steady."""
+        buffer = self.channel.outgoing[sequence & 1]
+        try:
+            overflow = self._writer.step(buffer, action, reset_mask)
+        except Unsendable as error:
+            self._machine.cancel()
+            raise invalid_action(error) from None
+        except BaseException:
+            self._machine.cancel()
+            raise
+        if overflow is None:
+            self.channel.send(sequence)
+        else:
+            self._send_parts(sequence, overflow, self._step_patience)
+
+    def _read_transition(self, message: MessageBuffer) -> Any:
+        """Return a transition that is not steady, or raise what came instead."""
+        if message.words[KIND_WORD] & KIND_MASK != _TRANSITION:
+            self._odd(message, Kind.TRANSITION)
+        return self._reader.transition(message)
 
     def step_send(self, action: Any, reset_mask: Any = None) -> None:
         """Send a Step without waiting; :meth:`step_wait` returns its transition."""

@@ -16,6 +16,7 @@ from rlay.envs.unsendable import Policy
 from rlay.errors import (
     ChannelNoSpace,
     ConnectTimeout,
+    MessageTooLarge,
     PeerLost,
     RemoteProtocolError,
     RLayError,
@@ -23,15 +24,15 @@ from rlay.errors import (
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
-    KIND_MASK,
     CloseReason,
     ErrorCode,
     Kind,
     Paradigm,
 )
-from rlay.protocol.delivery import Outcome, Responder
+from rlay.protocol.delivery import Outcome, Responder, ResponderState
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome
-from rlay.protocol.slot_layout import KIND_WORD, SEQUENCE_WORD
+from rlay.protocol.slot_layout import SEQUENCE_WORD
+from rlay.protocol.steady import UNSTEADY, never
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_server import MemServer
 from rlay.transport.peers import Deadline, PeerGone
@@ -40,7 +41,6 @@ from rlay.version import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.server_backend")
 
-_STEP: Final = int(Kind.STEP)
 _RUN: Final = Outcome.RUN
 _TELL_OF_FAILURE_S: Final = 1.0
 """How long an environment that could not be made is still reported to clients."""
@@ -350,84 +350,95 @@ class _Session:
         """
         channel, patience, responder = self._channel, self._patience, self._responder
         receive, take, send = channel.receive, channel.take, channel.send
-        outgoing, accept, answer = channel.outgoing, responder.receive, responder.answer
-        read_step, write, env_step = (
-            self._end.reader.step,
-            self._end.transition,
+        accept, answer = responder.receive, responder.answer
+        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
+        env_step, respond, write_other = (
             self._env.step,
+            self._respond,
+            self._end.transition,
         )
-        failure, respond = self._end.failure, self._respond
+        if self._end.bounded:
+            write_steady = (never, never)
         while not self._closing:
             request = receive(patience)
-            words = request.words
-            outcome = accept(words[SEQUENCE_WORD])
-            if outcome is not _RUN:
-                self._not_new(outcome, request)
+            sequence = request.words[SEQUENCE_WORD]
+            if accept(sequence) is not _RUN:
+                self._not_new(sequence)
                 continue
-            buffer = outgoing[words[SEQUENCE_WORD] & 1]
-            if words[KIND_WORD] & KIND_MASK == _STEP:
-                action = read_step(request)
-                take()
-                try:
-                    overflow = write(buffer, *env_step(action))
-                except Exception as error:
-                    overflow = failure(buffer, error)
-            else:
-                overflow = respond(request, buffer)
-            sequence = answer()
-            if overflow is None:
-                send(sequence)
-            else:
-                self._send_parts(sequence, overflow)
+            read_steady = request.steady
+            action = UNSTEADY if read_steady is None else read_steady()
+            if action is UNSTEADY:
+                respond(request)
+                continue
+            take()
+            try:
+                transition = env_step(action)
+                if write_steady[sequence & 1](*transition):
+                    answer()
+                    send(sequence)
+                    continue
+                overflow = write_other(channel.outgoing[sequence & 1], *transition)
+            except Exception as error:
+                overflow = self._failed(sequence, error)
+            self._send(overflow)
 
-    def _send_parts(self, sequence: int, payload: bytes) -> None:
-        from rlay.errors import MessageTooLarge
+    def _failed(self, sequence: int, error: Exception) -> bytes | None:
+        return self._end.failure(self._channel.outgoing[sequence & 1], error)
 
+    def _send(self, overflow: bytes | None) -> None:
+        sequence = self._responder.answer()
+        if overflow is None:
+            self._channel.send(sequence)
+            return
         try:
-            self._channel.send_parts(sequence, payload, self._patience)
+            self._channel.send_parts(sequence, overflow, self._patience)
         except MessageTooLarge as error:
-            self._end.failure(self._channel.outgoing[sequence & 1], error)
+            self._failed(sequence, error)
             self._channel.send(sequence)
 
-    def _not_new(self, outcome: Outcome, request: MessageBuffer) -> None:
+    def _not_new(self, sequence: int) -> None:
+        """Deal with a request that is not the next one; its outcome is known."""
+        responder = self._responder
         self._channel.take()
-        if outcome is Outcome.REPEAT:
-            self._channel.send(request.sequence)  # the stored reply is still there
-        elif outcome is not Outcome.DROP:
+        if responder.state is ResponderState.OVER:
             raise RemoteProtocolError(
-                f"request {request.sequence} came after {self._responder.sequence}"
+                f"request {sequence} came after {responder.sequence}"
             )
+        if sequence == responder.sequence:
+            self._channel.send(sequence)  # the stored reply is still there
 
-    def _respond(self, request: MessageBuffer, buffer: MessageBuffer) -> bytes | None:
-        """Run a request that is no Step; return its reply's overflow."""
-        run: Callable[[], bytes | None]
-        end, kind = self._end, request.kind
+    def _respond(self, request: MessageBuffer) -> None:
+        """Run a request that is no steady step, and answer it."""
+        sequence = request.sequence
+        buffer = self._channel.outgoing[sequence & 1]
+        run = self._runner(request, buffer)
+        self._channel.take()
+        try:
+            overflow = run()
+        except Exception as error:
+            overflow = self._failed(sequence, error)
+        self._send(overflow)
+
+    def _runner(
+        self, request: MessageBuffer, buffer: MessageBuffer
+    ) -> Callable[[], bytes | None]:
+        """Return what runs a request and writes its reply."""
+        end, kind, env = self._end, request.kind, self._env
+        if kind is Kind.STEP:
+            action = end.reader.step(request)
+            return lambda: end.transition(buffer, *env.step(action))
         if kind is Kind.RESET:
             fields = end.reader.reset(request)
             options = fields.options
             if fields.mask is not None:
                 options = {**(options or {}), "reset_mask": fields.mask}
-
-            def run() -> bytes | None:
-                observation, info = self._env.reset(seed=fields.seed, options=options)
-                return end.reset_result(buffer, observation, info)
-
-        elif kind is Kind.CALL:
+            return lambda: end.reset_result(
+                buffer, *env.reset(seed=fields.seed, options=options)
+            )
+        if kind is Kind.CALL:
             call = end.reader.call(request)
-
-            def run() -> bytes | None:
-                return end.call_result(buffer, self._names.answer(call))
-
-        elif kind is Kind.CLOSE:
+            return lambda: end.call_result(buffer, self._names.answer(call))
+        if kind is Kind.CLOSE:
             self._closing = True
-
-            def run() -> bytes | None:
-                return end.call_result(buffer, None)
-
-        else:
-            raise RemoteProtocolError(f"{kind.name} is no request to a backend")
-        self._channel.take()
-        try:
-            return run()
-        except Exception as error:
-            return end.failure(buffer, error)
+            return lambda: end.call_result(buffer, None)
+        raise RemoteProtocolError(f"{kind.name} is no request to a backend")

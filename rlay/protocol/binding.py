@@ -18,6 +18,7 @@ from rlay.protocol.numbers import (
     DTYPES,
     INT,
     SCALAR_CODES,
+    is_bool,
     make_number_load,
     make_number_store,
 )
@@ -77,7 +78,15 @@ class Binding:
             payload: The buffer's payload. Stores need it writable.
             batched: Whether leaves have ``num_envs`` in front.
             copy: Whether ``load`` returns copies, or read-only views.
+
+        Raises:
+            DecodeError: The payload is shorter than the fixed area.
         """
+        if len(payload) < layout.fixed_bytes:
+            raise DecodeError(
+                f"a payload of {len(payload)} bytes lacks its fixed area of "
+                f"{layout.fixed_bytes}"
+            )
         self.variable: deque[Any] = deque()
         compiler = _Compiler(iter(layout.leaves), payload, self.variable, batched, copy)
         self.store, self.load = compiler.compile(space)
@@ -130,9 +139,20 @@ def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
     dtype, shape, ndarray = view.dtype, view.shape, np.ndarray
 
     def store(value: Any) -> None:
-        if type(value) is not ndarray or value.dtype != dtype or value.shape != shape:
+        if (
+            type(value) is not ndarray
+            # Equal dtypes are mostly one object, and that is seen sooner.
+            or (value.dtype is not dtype and value.dtype != dtype)
+            or value.shape != shape
+        ):
             raise Misfit
         view[...] = value
+
+    def store_bool(value: Any) -> None:
+        if type(value) is not ndarray or value.dtype != dtype or value.shape != shape:
+            raise Misfit
+        # True may be any byte but 0, as in an array of bytes viewed as bools.
+        np.logical_or(value, value, view)
 
     load: Load = view.copy
     if not copy:
@@ -147,18 +167,19 @@ def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
     raw, inner = view.view(np.uint8), load
 
     def load_checked() -> Any:
-        if raw.size and raw.max() > 1:
+        if not is_bool(raw):
             raise DecodeError("a bool is a byte 0 or 1", path)
         return inner()
 
-    return store, load_checked
+    return store_bool, load_checked
 
 
 def _number(cell: memoryview, path: str) -> tuple[Store, Load]:
     store_number = make_number_store(cell[:8])
     load_number = make_number_load(cell[:8])
     code_word = cell[8:].cast("I")
-    codes = _INTEGER_CODES
+    integers = cell[:8].cast("q")
+    codes, int64_code, int64 = _INTEGER_CODES, SCALAR_CODES[np.int64], np.int64
 
     def store(value: Any) -> None:
         code = store_number(value)
@@ -168,9 +189,14 @@ def _number(cell: memoryview, path: str) -> tuple[Store, Load]:
 
     def load() -> Any:
         code = code_word[0]
+        if code == int64_code:  # what Gymnasium's Discrete spaces sample
+            return int64(integers[0])
         if code not in codes:
             raise DecodeError(f"a discrete value has type code {code}", path)
-        return load_number(code)
+        try:
+            return load_number(code)
+        except KeyError:
+            raise DecodeError("a bool is a byte 0 or 1", path) from None
 
     return store, load
 

@@ -35,11 +35,21 @@ class MessageBuffer:
             its type code.
         load_number: Reads a number of a given type code from there.
         bound: What the codec compiled for this buffer, or None.
+        steady: The codec's short way for steady steps in this buffer, or None.
     """
 
-    __slots__ = ("bound", "load_number", "payload", "reward", "store_number", "words")
+    __slots__ = (
+        "bound",
+        "load_number",
+        "payload",
+        "reward",
+        "steady",
+        "store_number",
+        "words",
+    )
 
     bound: Any
+    steady: Any
     store_number: Callable[[Any], int]
     load_number: Callable[[int], Any]
 
@@ -53,6 +63,7 @@ class MessageBuffer:
             self.store_number = make_number_store(cell)
         self.load_number = make_number_load(cell)
         self.bound = None
+        self.steady = None
 
     @classmethod
     def private(cls, capacity_bytes: int) -> "MessageBuffer":

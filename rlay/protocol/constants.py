@@ -41,6 +41,7 @@ TAIL_ROOM_BYTES: Final = 64 * 1024
 """Room behind the fixed arrays for info and values of no fixed size."""
 MAX_SLOT_PAYLOAD_BYTES: Final = 2**30
 """Largest room for one message. A larger message goes in parts."""
+MAX_REMOTE_TYPE_BYTES: Final = 200
 MAX_REMOTE_MESSAGE_BYTES: Final = 8 * 1024
 MAX_REMOTE_TRACEBACK_BYTES: Final = 64 * 1024
 MAX_BIG_INT_BYTES: Final = 1024

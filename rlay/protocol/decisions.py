@@ -5,13 +5,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from rlay.errors import DecodeError
+from rlay.errors import DecodeError, LocalProtocolError
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.binding import Binding, Misfit
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import CloseReason, Flag, Kind
+from rlay.protocol.numbers import is_bool
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
-from rlay.protocol.tails import boxed, read_tail, write_tail
+from rlay.protocol.steady import never, step_reader, step_writer
+from rlay.protocol.tails import boxed, check_fixed, read_tail, write_tail
+from rlay.protocol.values import Unsendable
 
 _STEP_FIXED: Final = int(Kind.STEP | Flag.FIXED)
 
@@ -23,6 +26,10 @@ class Operation(IntEnum):
     CALL = 1  # the result of a method
     SET = 2  # set an attribute
     RENDER = 3  # a frame
+
+
+_OPERATIONS: Final = frozenset(Operation)
+_CLOSE_REASONS: Final = frozenset(CloseReason)
 
 
 class ResetFields(NamedTuple):
@@ -47,23 +54,33 @@ class DecisionWriter:
 
     Every method returns None, or the whole payload where it exceeds the
     buffer's room and must go in parts. Each may raise
-    :class:`~rlay.protocol.values.Unsendable`; nothing is to be sent then.
+    :class:`~rlay.protocol.values.Unsendable`, and LocalProtocolError for a reset
+    mask of a wrong shape; nothing is to be sent then.
     """
 
     def __init__(
         self, agreement: Agreement, buffers: tuple[MessageBuffer, ...]
     ) -> None:
-        """Compile for ``buffers``."""
+        """Compile for ``buffers``.
+
+        Raises:
+            DecodeError: The buffers are too small for actions.
+        """
         layout = agreement.decision_layout
         self._fixed_bytes = layout.fixed_bytes
         self._steady = not layout.variable and not agreement.batched
         self._num_envs = agreement.num_envs
         for buffer in buffers:
-            buffer.bound = Binding(
+            binding = buffer.bound = Binding(
                 agreement.action_space,
                 layout,
                 buffer.payload,
                 batched=agreement.batched,
+            )
+            buffer.steady = (
+                step_writer(buffer, binding, layout.fixed_bytes)
+                if self._steady
+                else never
             )
 
     def step(
@@ -87,13 +104,13 @@ class DecisionWriter:
 
     def _step_with_extra(self, buffer: MessageBuffer, reset_mask: Any) -> bytes | None:
         binding = buffer.bound
+        parts = list(binding.variable)
+        binding.variable.clear()
         if binding.extra:
             binding.extra["$reset_mask"][...] = (
-                False if reset_mask is None else reset_mask
+                False if reset_mask is None else self._mask(reset_mask)
             )
-        if binding.variable:
-            parts = list(binding.variable)
-            binding.variable.clear()
+        if parts:
             return write_tail(
                 buffer, _STEP_FIXED, self._fixed_bytes, [parts, None, None]
             )
@@ -102,12 +119,31 @@ class DecisionWriter:
         return None
 
     def _boxed_mask(self, mask: Any) -> list[Any] | None:
-        return None if mask is None else [np.asarray(mask, dtype=bool)]
+        return None if mask is None else [self._mask(mask)]
+
+    def _mask(self, mask: Any) -> Any:
+        array = np.asarray(mask, dtype=bool)
+        if array.shape != (self._num_envs,):
+            raise LocalProtocolError(
+                f"a reset mask has shape ({self._num_envs},), here is {array.shape}"
+            )
+        return array
 
     def reset(
         self, buffer: MessageBuffer, seed: Any, options: Any, mask: Any = None
     ) -> bytes | None:
-        """Write a Reset."""
+        """Write a Reset.
+
+        Args:
+            buffer: Where the message goes.
+            seed: An int of any size, None, or a list of these, one per environment.
+            options: A dict or None.
+            mask: Which environments of a batch, shape (num_envs,), bool; None for all.
+        """
+        if options is not None and type(options) is not dict:
+            raise Unsendable("options are a dict or None", options).at(1)
+        if mask is not None:
+            mask = self._mask(mask)
         return write_tail(buffer, Kind.RESET, 0, [seed, options, mask], big_ints=True)
 
     def call(
@@ -133,12 +169,20 @@ class DecisionReader:
     def __init__(
         self, agreement: Agreement, buffers: tuple[MessageBuffer, ...]
     ) -> None:
-        """Compile for ``buffers``; others are compiled when they come."""
+        """Compile for ``buffers``; others are compiled when they come.
+
+        Raises:
+            DecodeError: The buffers are too small for actions.
+        """
+        layout = agreement.decision_layout
         self._agreement = agreement
-        self._fixed_bytes = agreement.decision_layout.fixed_bytes
-        self._steady = not agreement.decision_layout.variable
+        self._fixed_bytes = layout.fixed_bytes
+        # Size of the payload of a Step that has no tail; no size where it needs one.
+        self._steady_bytes = -1 if layout.variable else layout.fixed_bytes
         for buffer in buffers:
-            self._bind(buffer)
+            binding = self._bind(buffer)
+            if not layout.variable and not agreement.batched:
+                buffer.steady = step_reader(buffer, binding, layout.fixed_bytes)
 
     def _bind(self, buffer: MessageBuffer) -> Binding:
         agreement = self._agreement
@@ -156,8 +200,12 @@ class DecisionReader:
         Raises:
             DecodeError: The message is malformed.
         """
-        if buffer.words[KIND_WORD] == _STEP_FIXED and self._steady:
-            return (buffer.bound or self._bind_checked(buffer)).load()
+        words = buffer.words
+        if (
+            words[KIND_WORD] == _STEP_FIXED
+            and words[PAYLOAD_BYTES_WORD] == self._steady_bytes
+        ):
+            return (buffer.bound or self._bind(buffer)).load()
         return self._step_tail(buffer)[0]
 
     def batch_step(self, buffer: MessageBuffer) -> tuple[Any, Any]:
@@ -165,60 +213,86 @@ class DecisionReader:
 
         Returns:
             actions: An element of the batched action space.
-            reset_mask: A bool array of shape (num_envs,), or None.
+            reset_mask: A bool array of shape (num_envs,), or None where nobody is
+                to be reset.
+
+        Raises:
+            DecodeError: The message is malformed.
         """
-        if buffer.words[KIND_WORD] == _STEP_FIXED and self._steady:
-            binding = buffer.bound or self._bind_checked(buffer)
+        words = buffer.words
+        if (
+            words[KIND_WORD] == _STEP_FIXED
+            and words[PAYLOAD_BYTES_WORD] == self._steady_bytes
+        ):
+            binding = buffer.bound or self._bind(buffer)
             return binding.load(), self._mask(binding)
         return self._step_tail(buffer)
 
-    def _bind_checked(self, buffer: MessageBuffer) -> Binding:
-        if len(buffer.payload) < self._fixed_bytes:
-            raise DecodeError(
-                f"a payload of {len(buffer.payload)} bytes lacks its fixed area"
-            )
-        return self._bind(buffer)
-
     def _mask(self, binding: Binding) -> Any:
         mask = binding.extra.get("$reset_mask")
-        if mask is None or not mask.view(np.uint8).any():
+        if mask is None or not mask.any():
             return None
-        if mask.view(np.uint8).max() > 1:
+        if not is_bool(mask.view(np.uint8)):
             raise DecodeError("a bool is a byte 0 or 1", "$reset_mask")
         return mask.copy()
 
+    def _check_mask(self, mask: Any, path: str) -> None:
+        shape = (self._agreement.num_envs,)
+        if type(mask) is not np.ndarray or mask.dtype != bool or mask.shape != shape:
+            raise DecodeError(f"a reset mask is a bool array of shape {shape}", path)
+
     def _step_tail(self, buffer: MessageBuffer) -> tuple[Any, Any]:
-        items = read_tail(buffer, self._fixed_bytes)
-        variable, action, mask = items[:3]
-        if not buffer.words[KIND_WORD] & Flag.FIXED:
-            return boxed(action, "$.action"), mask and boxed(mask, "$reset_mask")
-        binding = buffer.bound or self._bind_checked(buffer)
-        return load_variable(binding, variable), self._mask(binding)
+        word = buffer.words[KIND_WORD]
+        if word == _STEP_FIXED:
+            check_fixed(buffer, self._fixed_bytes)
+        variable, action, mask = read_tail(buffer, self._fixed_bytes, Kind.STEP)[:3]
+        if word & Flag.FIXED:
+            binding = buffer.bound or self._bind(buffer)
+            return load_variable(binding, variable), self._mask(binding)
+        if mask is not None:
+            mask = boxed(mask, "$reset_mask")
+            self._check_mask(mask, "$reset_mask")
+        return boxed(
+            action, "$.action"
+        ), mask if mask is not None and mask.any() else None
 
     def reset(self, buffer: MessageBuffer) -> ResetFields:
-        """Return the fields of a Reset."""
-        seed, options, mask = read_tail(buffer, 0)[:3]
+        """Return the fields of a Reset.
+
+        Raises:
+            DecodeError: The message is malformed.
+        """
+        seed, options, mask = read_tail(buffer, 0, Kind.RESET)[:3]
         if options is not None and type(options) is not dict:
             raise DecodeError("options are a dict or nil", "$.options")
+        if mask is not None:
+            self._check_mask(mask, "$.mask")
         return ResetFields(seed, options, mask)
 
     def call(self, buffer: MessageBuffer) -> CallFields:
-        """Return the fields of a Call."""
-        operation, name, args, kwargs = read_tail(buffer, 0)[:4]
+        """Return the fields of a Call.
+
+        Raises:
+            DecodeError: The message is malformed.
+        """
+        operation, name, args, kwargs = read_tail(buffer, 0, Kind.CALL)[:4]
         if type(name) is not str or type(args) is not list or type(kwargs) is not dict:
             raise DecodeError("a call is operation, name, args, kwargs", "$.call")
-        try:
-            return CallFields(Operation(operation), name, args, kwargs)
-        except ValueError:
-            raise DecodeError(f"unknown operation {operation!r}", "$.call") from None
+        if type(operation) is not int or operation not in _OPERATIONS:
+            raise DecodeError(f"unknown operation {operation!r:.40}", "$.call")
+        return CallFields(Operation(operation), name, args, kwargs)
 
     def close(self, buffer: MessageBuffer) -> CloseReason:
-        """Return the reason of a Close."""
-        (reason,) = read_tail(buffer, 0)[:1]
-        try:
-            return CloseReason(reason)
-        except ValueError:
-            return CloseReason.CLOSED
+        """Return the reason of a Close; one that is not known here is CLOSED.
+
+        Raises:
+            DecodeError: The message is malformed.
+        """
+        (reason,) = read_tail(buffer, 0, Kind.CLOSE)[:1]
+        if type(reason) is not int:
+            raise DecodeError("a reason is an int", "$.reason")
+        known = reason in _CLOSE_REASONS
+        return CloseReason(reason) if known else CloseReason.CLOSED
 
 
 def load_variable(binding: Binding, variable: Any) -> Any:

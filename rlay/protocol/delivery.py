@@ -86,6 +86,8 @@ def next_sequence(sequence: int) -> int:
 
 def order(last: int, sequence: int) -> Order:
     """Compare ``sequence`` with ``last``, both unsigned 32-bit."""
+    if sequence == 0:
+        return Order.GAP  # no message has it, also not before the first
     if sequence == last:
         return Order.SAME
     if sequence == next_sequence(last):
@@ -153,7 +155,7 @@ class Requester:
                 f"{self.state.name.lower()}"
             )
         self.state = _WAITING
-        self.sequence = sequence = next_sequence(self.sequence)
+        self.sequence = sequence = (self.sequence + 1) & UINT32_MASK or 1
         return sequence
 
     def cancel(self) -> None:
@@ -206,7 +208,9 @@ class Responder:
 
     def receive(self, sequence: int) -> Outcome:
         """Take note of a request and return what to do with it."""
-        if self.state is _READY and sequence == next_sequence(self.sequence):
+        if self.state is _READY and sequence == (
+            (self.sequence + 1) & UINT32_MASK or 1
+        ):
             # The one edge of a steady step, written out for speed; a test
             # compares it with the table.
             self.state = _RUNNING

@@ -58,6 +58,11 @@ def dtype_code(dtype: npt.DTypeLike) -> int | None:
     return DTYPE_CODES.get(np.dtype(dtype).newbyteorder("<"))
 
 
+def is_bool(raw: Any) -> bool:
+    """Return whether an array of uint8 holds only 0 and 1."""
+    return not raw.size or raw.item(raw.argmax()) <= 1
+
+
 def make_number_store(cell: memoryview) -> Callable[[Any], int]:
     """Compile the function that writes a number into ``cell``.
 

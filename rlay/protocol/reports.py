@@ -9,16 +9,32 @@ from rlay.errors import DecodeError
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.binding import Binding, Misfit
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import ErrorCode, Flag, Kind
+from rlay.protocol.constants import (
+    KIND_MASK,
+    MAX_REMOTE_MESSAGE_BYTES,
+    MAX_REMOTE_TRACEBACK_BYTES,
+    MAX_REMOTE_TYPE_BYTES,
+    UINT32_MASK,
+    ErrorCode,
+    Flag,
+    Kind,
+)
 from rlay.protocol.decisions import load_variable
-from rlay.protocol.numbers import ABSENT, FLOAT
+from rlay.protocol.numbers import ABSENT, FLOAT, is_bool
 from rlay.protocol.records import RecordReader, RecordWriter
 from rlay.protocol.slot_layout import (
     KIND_WORD,
     PAYLOAD_BYTES_WORD,
     REWARD_TYPE_WORD,
 )
-from rlay.protocol.tails import boxed, read_tail, write_behind, write_tail
+from rlay.protocol.steady import never, transition_reader, transition_writer
+from rlay.protocol.tails import (
+    boxed,
+    check_fixed,
+    read_tail,
+    write_behind,
+    write_tail,
+)
 
 _TRANSITION: Final = int(Kind.TRANSITION)
 _TRANSITION_FIXED: Final = int(Kind.TRANSITION | Flag.FIXED)
@@ -29,6 +45,10 @@ _TERMINATED: Final = int(Flag.TERMINATED)
 _TRUNCATED: Final = int(Flag.TRUNCATED)
 _NUMPY_TERMINATED: Final = int(Flag.NUMPY_TERMINATED)
 _NUMPY_TRUNCATED: Final = int(Flag.NUMPY_TRUNCATED)
+_UNBOXED: Final = 1 << 32
+"""Beside the 32 bits of the word, while it is made: a flag must go as a value."""
+_MISFIT: Final = 1 << 33
+"""The same, where the observation is not in the fixed area."""
 _ENDS: Final = _TERMINATED | _TRUNCATED
 _STEADY_MASK: Final = 0xFFFF_FFFF & ~_ENDS
 
@@ -82,13 +102,20 @@ class ReportWriter:
         self._fixed_bytes = layout.fixed_bytes
         self._variable = layout.variable
         self._batched = agreement.batched
+        self._steady = not layout.variable and not agreement.batched
         self._records = RecordWriter()
+        steady = not layout.variable and not agreement.batched
         for buffer in buffers:
-            buffer.bound = Binding(
+            binding = buffer.bound = Binding(
                 agreement.observation_space,
                 layout,
                 buffer.payload,
                 batched=agreement.batched,
+            )
+            buffer.steady = (
+                transition_writer(buffer, binding, layout.fixed_bytes)
+                if steady
+                else never
             )
 
     def transition(
@@ -101,8 +128,10 @@ class ReportWriter:
         info: Any,
     ) -> bytes | None:
         """Write what one step led to."""
-        if self._batched:
-            return self._batch(buffer, observation, reward, terminated, truncated, info)
+        if not self._steady:
+            return self._unsteady(
+                buffer, observation, reward, terminated, truncated, info
+            )
         word = _TRANSITION_FIXED
         if terminated is not False:
             word |= _flag(terminated, _TERMINATED, _NUMPY_TERMINATED)
@@ -115,20 +144,40 @@ class ReportWriter:
         else:
             words[REWARD_TYPE_WORD] = code = buffer.store_number(reward)
         try:
-            if self._variable:
-                observation = self._admit(observation)
             buffer.bound.store(observation)
         except Misfit:
-            word &= ~_FIXED
             observation, fits = self._store_admitted(buffer, observation)
-            word |= fits
-        if info or self._variable or not word & _FIXED or not code or word < 0:
+            word |= 0 if fits else _MISFIT
+        if info or type(info) is not dict or not code or word >> 32:
             return self._with_tail(
                 buffer, word, observation, info, (reward, terminated, truncated), code
             )
         words[KIND_WORD] = word
         words[PAYLOAD_BYTES_WORD] = self._fixed_bytes
         return None
+
+    def _unsteady(
+        self,
+        buffer: MessageBuffer,
+        observation: Any,
+        reward: Any,
+        terminated: Any,
+        truncated: Any,
+        info: Any,
+    ) -> bytes | None:
+        """Write a transition of a batch, or with variable parts."""
+        if self._batched:
+            return self._batch(buffer, observation, reward, terminated, truncated, info)
+        observation, fits = self._store_admitted(buffer, observation)
+        word = _TRANSITION_FIXED | (0 if fits else _MISFIT)
+        if terminated is not False:
+            word |= _flag(terminated, _TERMINATED, _NUMPY_TERMINATED)
+        if truncated is not False:
+            word |= _flag(truncated, _TRUNCATED, _NUMPY_TRUNCATED)
+        code = buffer.words[REWARD_TYPE_WORD] = buffer.store_number(reward)
+        return self._with_tail(
+            buffer, word, observation, info, (reward, terminated, truncated), code
+        )
 
     def _with_tail(
         self,
@@ -140,15 +189,18 @@ class ReportWriter:
         code: int,
     ) -> bytes | None:
         reward, terminated, truncated = numbers
-        odd_flags = word < 0
-        word = (word & 0xFFFF_FFFF) if not odd_flags else _TRANSITION | word & _FIXED
+        odd_flags = word & _UNBOXED
+        if odd_flags:
+            word &= ~(_ENDS | _NUMPY_TERMINATED | _NUMPY_TRUNCATED)
+        word = word & ~_FIXED if word & _MISFIT else word
+        word &= UINT32_MASK
         if word & _FIXED and not self._variable and code and not odd_flags:
             record = self._records.pack(info) if type(info) is dict else None
             if record is not None:
                 return write_behind(buffer, word | _RECORD, self._fixed_bytes, record)
         items = [
             *self._observation_items(buffer, word, observation),
-            [info] if info or info.__class__ is not dict else None,
+            _boxed_info(info),
             None if code else [reward],
             [terminated] if odd_flags else None,
             [truncated] if odd_flags else None,
@@ -210,13 +262,14 @@ class ReportWriter:
             word = _TRANSITION
             odd = [[reward], [terminated], [truncated]]
         buffer.words[REWARD_TYPE_WORD] = ABSENT
-        if not info and not self._variable and odd == [None, None, None]:
+        boxed_info = _boxed_info(info)
+        if boxed_info is None and not self._variable and odd == [None, None, None]:
             buffer.words[KIND_WORD] = word
             buffer.words[PAYLOAD_BYTES_WORD] = self._fixed_bytes
             return None
         items = [
             *self._observation_items(buffer, word, observation),
-            [info] if info else None,
+            boxed_info,
             *odd,
         ]
         fixed_bytes = self._fixed_bytes if word & _FIXED else 0
@@ -231,7 +284,7 @@ class ReportWriter:
         buffer.words[REWARD_TYPE_WORD] = ABSENT
         items = [
             *self._observation_items(buffer, word, observation),
-            [info] if info or info.__class__ is not dict else None,
+            _boxed_info(info),
         ]
         fixed_bytes = self._fixed_bytes if word & _FIXED else 0
         return write_tail(buffer, word, fixed_bytes, items)
@@ -250,15 +303,17 @@ class ReportWriter:
 
 
 def _flag(value: Any, bit: int, numpy_bit: int) -> int:
-    """Return the bits of a flag that is not the constant False.
-
-    A negative number (all bits) means: it is no bool, it must go as a value.
-    """
+    """Return the bits of a flag that is not the constant False."""
     if value is True:
         return bit
     if type(value) is np.bool_:
         return bit | numpy_bit if value else numpy_bit
-    return -1
+    return _UNBOXED  # it is no bool
+
+
+def _boxed_info(info: Any) -> list[Any] | None:
+    """Return nil for an empty dict, which is what most infos are."""
+    return [info] if type(info) is not dict or info else None
 
 
 def _store_extra(view: Any, value: Any) -> bool:
@@ -268,7 +323,10 @@ def _store_extra(view: Any, value: Any) -> bool:
         or value.shape != view.shape
     ):
         return False
-    view[...] = value
+    if value.dtype.kind == "b":
+        np.logical_or(value, value, view)  # True may be any byte but 0
+    else:
+        view[...] = value
     return True
 
 
@@ -289,21 +347,24 @@ class ReportReader:
             buffers: Those of the slot.
             copy: Whether observations are copies. Views of a slot's buffer are
                 read-only and stay valid until the next but one message.
+
+        Raises:
+            DecodeError: The buffers are too small for observations.
         """
+        layout = agreement.report_layout
         self._agreement = agreement
-        self._fixed_bytes = agreement.report_layout.fixed_bytes
-        self._steady = not agreement.report_layout.variable and not agreement.batched
+        self._fixed_bytes = layout.fixed_bytes
         self._batched = agreement.batched
-        self._copy = copy
+        self._steady = not layout.variable and not agreement.batched
+        # Size of the payload of a steady Transition; no size where none is steady.
+        self._steady_bytes = layout.fixed_bytes if self._steady else -1
         self._records = RecordReader()
         for buffer in buffers:
-            self._bind(buffer, copy)
+            binding = self._bind(buffer, copy)
+            if self._steady:
+                buffer.steady = transition_reader(buffer, binding, layout.fixed_bytes)
 
     def _bind(self, buffer: MessageBuffer, copy: bool = True) -> Binding:
-        if len(buffer.payload) < self._fixed_bytes:
-            raise DecodeError(
-                f"a payload of {len(buffer.payload)} bytes lacks its fixed area"
-            )
         agreement = self._agreement
         binding = buffer.bound = Binding(
             agreement.observation_space,
@@ -322,7 +383,10 @@ class ReportReader:
         """
         words = buffer.words
         word = words[KIND_WORD]
-        if word & _STEADY_MASK != _TRANSITION_FIXED or not self._steady:
+        if (
+            word & _STEADY_MASK != _TRANSITION_FIXED
+            or words[PAYLOAD_BYTES_WORD] != self._steady_bytes
+        ):
             return self._transition(buffer, word)
         code = words[REWARD_TYPE_WORD]
         return (
@@ -334,26 +398,23 @@ class ReportReader:
         )
 
     def _transition(self, buffer: MessageBuffer, word: int) -> Transition:
+        if word & KIND_MASK != _TRANSITION:
+            raise DecodeError(f"message {word & KIND_MASK} came in place of TRANSITION")
         if word & _RECORD:
             return self._with_record(buffer, word)
         if self._batched:
             return self._batch(buffer, word)
-        reward: Any = None
-        code = buffer.words[REWARD_TYPE_WORD]
-        if code != ABSENT:
-            reward = self._number(buffer, code)
         terminated, truncated = _flags(word)
+        code = buffer.words[REWARD_TYPE_WORD]
         if not word & _TAIL:
-            return (
-                self._observation(buffer, word, []),
-                reward,
-                terminated,
-                truncated,
-                {},
-            )
-        items = read_tail(buffer, self._fixed_bytes)
+            check_fixed(buffer, self._fixed_bytes)
+            observation = self._observation(buffer, word, [])
+            return observation, self._number(buffer, code), terminated, truncated, {}
+        items = read_tail(buffer, self._fixed_bytes, Kind.TRANSITION)
         if code == ABSENT:
             reward = boxed(items[3], "$.reward")
+        else:
+            reward = self._number(buffer, code)
         if items[4] is not None:
             terminated = boxed(items[4], "$.terminated")
         if items[5] is not None:
@@ -373,7 +434,9 @@ class ReportReader:
     def _batch(self, buffer: MessageBuffer, word: int) -> Transition:
         items: list[Any] = []
         if word & _TAIL:
-            items = read_tail(buffer, self._fixed_bytes)
+            items = read_tail(buffer, self._fixed_bytes, Kind.TRANSITION)
+        else:
+            check_fixed(buffer, self._fixed_bytes)
         numbers: list[Any] = []
         for index, name in enumerate(("$reward", "$terminated", "$truncated"), 3):
             if items and items[index] is not None:
@@ -388,7 +451,7 @@ class ReportReader:
 
     def _extra(self, buffer: MessageBuffer, name: str) -> Any:
         array = (buffer.bound or self._bind(buffer)).extra[name]
-        if array.dtype.kind == "b" and array.view(np.uint8).max() > 1:
+        if array.dtype.kind == "b" and not is_bool(array.view(np.uint8)):
             raise DecodeError("a bool is a byte 0 or 1", name)
         return array.copy()
 
@@ -408,17 +471,17 @@ class ReportReader:
 
     def reset_result(self, buffer: MessageBuffer) -> tuple[Any, Any]:
         """Return observation and info of a ResetResult."""
-        items = read_tail(buffer, self._fixed_bytes)
+        items = read_tail(buffer, self._fixed_bytes, Kind.RESET_RESULT)
         observation = self._observation(buffer, buffer.words[KIND_WORD], items)
         return observation, _info(items)
 
     def call_result(self, buffer: MessageBuffer) -> Any:
         """Return the value of a CallResult."""
-        return read_tail(buffer, 0)[0]
+        return read_tail(buffer, 0, Kind.CALL_RESULT)[0]
 
     def failure(self, buffer: MessageBuffer) -> FailureFields:
         """Return the fields of a Failure."""
-        code, *texts = read_tail(buffer, 0)[:4]
+        code, *texts = read_tail(buffer, 0, Kind.FAILURE)[:4]
         if type(code) is not int or any(type(text) is not str for text in texts):
             raise DecodeError("a failure is a code and three str")
         return FailureFields(code, *texts)
@@ -446,9 +509,9 @@ def environment_failure(
     """Return a Failure's fields, the texts cut to their limits."""
     return FailureFields(
         int(code),
-        remote_type[:200],
-        _cut(message, 8 * 1024),
-        _cut(traceback, 64 * 1024, keep_end=True),
+        _cut(remote_type, MAX_REMOTE_TYPE_BYTES),
+        _cut(message, MAX_REMOTE_MESSAGE_BYTES),
+        _cut(traceback, MAX_REMOTE_TRACEBACK_BYTES, keep_end=True),
     )
 
 

@@ -24,6 +24,7 @@ from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 from rlay.protocol.values import Unsendable, decode_value, encode_value
 
 _TAIL_LENGTHS = {
+    Kind.READY: 0,
     Kind.RESET: 3,
     Kind.STEP: 3,
     Kind.CALL: 4,
@@ -77,24 +78,44 @@ def write_behind(
     return None
 
 
-def read_tail(buffer: MessageBuffer, fixed_bytes: int) -> list[Any]:
+def read_tail(buffer: MessageBuffer, fixed_bytes: int, kind: Kind) -> list[Any]:
     """Return the items of a message's tail.
 
+    Args:
+        buffer: Where the message is.
+        fixed_bytes: Size of the fixed area, where the message has one.
+        kind: What the message must be.
+
     Raises:
-        DecodeError: There is no tail, or it is not as its kind demands.
+        DecodeError: It is another kind of message, there is no tail, or the tail
+            is not as its kind demands.
     """
     word = buffer.words[KIND_WORD]
+    if word & KIND_MASK != kind:
+        raise DecodeError(f"message {word & KIND_MASK} came in place of {kind.name}")
     if not word & Flag.TAIL:
-        raise DecodeError(f"message {word & KIND_MASK} has no tail")
+        raise DecodeError(f"a message {kind.name} has no tail")
     start = fixed_bytes if word & Flag.FIXED else 0
     body = buffer.body()
     if len(body) < start:
         raise DecodeError(f"a payload of {len(body)} bytes lacks its fixed area")
-    items = decode_value(body[start:])
-    wanted = _TAIL_LENGTHS.get(Kind(word & KIND_MASK), 0)
-    if type(items) is not list or len(items) < wanted:
-        raise DecodeError(f"the tail of message {word & KIND_MASK} is malformed")
+    items = decode_value(body[start:], big_ints=kind is Kind.RESET)
+    if type(items) is not list or len(items) < _TAIL_LENGTHS[kind]:
+        raise DecodeError(f"the tail of a message {kind.name} is malformed")
     return items
+
+
+def check_fixed(buffer: MessageBuffer, fixed_bytes: int) -> None:
+    """Check that a message without a tail is its fixed area and nothing else.
+
+    Raises:
+        DecodeError: Its payload is shorter or longer.
+    """
+    size = buffer.words[PAYLOAD_BYTES_WORD]
+    if size != fixed_bytes:
+        raise DecodeError(
+            f"a payload of {size} bytes in place of a fixed area of {fixed_bytes}"
+        )
 
 
 def boxed(item: Any, path: str) -> Any:

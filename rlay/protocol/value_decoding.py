@@ -24,7 +24,7 @@ from rlay.protocol.constants import (
     MAX_ITEMS,
     ExtensionType,
 )
-from rlay.protocol.numbers import DTYPES
+from rlay.protocol.numbers import DTYPES, is_bool
 
 _OPENED_LATER: Final = frozenset(
     {ExtensionType.TUPLE, ExtensionType.OBJECT_ARRAY, ExtensionType.GRAPH}
@@ -204,7 +204,7 @@ def check_shape(shape: tuple[int, ...], itemsize: int, data_bytes: int) -> None:
 
 
 def _check_bool(dtype: np.dtype[Any], data: bytes | memoryview) -> None:
-    if dtype.kind == "b" and len(data) and np.frombuffer(data, np.uint8).max() > 1:
+    if dtype.kind == "b" and not is_bool(np.frombuffer(data, np.uint8)):
         raise DecodeError("a bool is a byte 0 or 1")
 
 
