@@ -83,12 +83,20 @@ def _no_room(number: int, path: str, need_bytes: int | None) -> str:
 
 
 def describe(path: str) -> str:
-    """Return what ``ls -l`` would say of ``path``, in a few words."""
+    """Return what ``ls -l`` would say of ``path``, in a few words.
+
+    Where it does not exist, it is the directory in which it would be that matters.
+    """
+    subject = "it"
     try:
-        facts = os.lstat(path)
+        try:
+            facts = os.lstat(path)
+        except FileNotFoundError:
+            subject = os.path.dirname(path) or "."
+            facts = os.lstat(subject)
     except OSError as error:
-        return f"it cannot be examined ({error.strerror})"
+        return f"{subject} cannot be examined ({error.strerror})"
     return (
-        f"it is {stat.filemode(facts.st_mode)}, owner uid {facts.st_uid}, "
+        f"{subject} is {stat.filemode(facts.st_mode)}, owner uid {facts.st_uid}, "
         f"gid {facts.st_gid}"
     )
