@@ -182,6 +182,18 @@ def _number(cell: memoryview, path: str) -> tuple[Store, Load]:
     codes, int64_code, int64 = _INTEGER_CODES, SCALAR_CODES[np.int64], np.int64
 
     def store(value: Any) -> None:
+        kind = type(value)
+        if kind is int64:  # what Gymnasium's Discrete spaces sample
+            integers[0] = value
+            code_word[0] = int64_code
+            return
+        if kind is int:  # what people write
+            try:
+                integers[0] = value
+            except ValueError:
+                raise Misfit from None
+            code_word[0] = INT
+            return
         code = store_number(value)
         if code not in codes:
             raise Misfit
@@ -189,7 +201,9 @@ def _number(cell: memoryview, path: str) -> tuple[Store, Load]:
 
     def load() -> Any:
         code = code_word[0]
-        if code == int64_code:  # what Gymnasium's Discrete spaces sample
+        if code == INT:
+            return integers[0]
+        if code == int64_code:
             return int64(integers[0])
         if code not in codes:
             raise DecodeError(f"a discrete value has type code {code}", path)
