@@ -27,6 +27,7 @@ from rlay.protocol.spaces import Description
 Store = Callable[[Any], None]
 Load = Callable[[], Any]
 
+_MEMORY_FORMATS: Final = frozenset("bBhHiIlLqQfd")
 _INTEGER_CODES: Final = frozenset(
     {
         INT,
@@ -135,6 +136,28 @@ class _Compiler:
                 return self.variable.append, self.variable.popleft
 
 
+def _vector_store(view: Any) -> Store | None:
+    """Return a faster store for one dimension, or None where there is none.
+
+    A memoryview compares format and length by itself and copies in a third less
+    time than NumPy, which is much for small vectors. It knows one dimension only,
+    and neither float16 nor complex.
+    """
+    if view.ndim != 1 or not view.size or view.dtype.char not in _MEMORY_FORMATS:
+        return None
+    target, ndarray = memoryview(view), np.ndarray
+
+    def store(value: Any) -> None:
+        if type(value) is not ndarray:
+            raise Misfit
+        try:
+            target[:] = value
+        except ValueError:  # another format or length
+            raise Misfit from None
+
+    return store
+
+
 def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
     dtype, shape, ndarray = view.dtype, view.shape, np.ndarray
 
@@ -163,7 +186,7 @@ def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
             return readonly
 
     if dtype.kind != "b":
-        return store, load
+        return _vector_store(view) or store, load
     raw, inner = view.view(np.uint8), load
 
     def load_checked() -> Any:
