@@ -4,19 +4,25 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from rlay.protocol.values import Unsendable, encode_value, path_text
+from rlay.protocol.constants import MAX_DEPTH
+from rlay.protocol.values import Unsendable, lower, path_text
 
 Policy = Literal["raise", "repr", "drop"]
 POLICIES: Final = ("raise", "repr", "drop")
 MARK: Final = "rlay"
 """The one key that RLay adds to an info."""
-_MAX_PARTS: Final = 1000
+
+_DEPTH_IN_MESSAGE: Final = 2
+"""An info stands in an array of one, and that in the tail."""
+_MAX_TEXT: Final = 1000
+_DROPPED: Final = object()
 
 
 def mended(info: Any, policy: Policy) -> Any:
     """Return ``info`` without its unsendable parts, and marked.
 
-    ``info["rlay"]["unsendable"]`` maps the path of each part to its type.
+    ``info["rlay"]["unsendable"]`` maps the path of each part to its type. What the
+    environment itself put under ``rlay``, if anything, gives way.
 
     Args:
         info: Any info.
@@ -24,56 +30,96 @@ def mended(info: Any, policy: Policy) -> Any:
             item out and puts None in place of a list's or tuple's.
 
     Raises:
-        Unsendable: The info itself is no dict, or has too many such parts.
+        Unsendable: The info itself is no dict.
     """
+    if type(info) is not dict:
+        raise Unsendable("an info is a dict", info)
     marks: dict[str, str] = {}
-    for _ in range(_MAX_PARTS):
-        try:
-            encode_value(info)
-        except Unsendable as error:
-            if not error.keys:
-                raise
-            marks[path_text(error.keys)] = type(error.value).__qualname__
-            info = _mend(info, error.keys, policy)
-        else:
-            break
-    if marks and type(info) is dict:
-        info = {**info, MARK: {**info.get(MARK, {}), "unsendable": marks}}
-    return info
+    whole = _mend(info, _DEPTH_IN_MESSAGE, [], marks, policy)
+    return {**whole, MARK: {"unsendable": marks}} if marks else whole
 
 
-def _mend(value: Any, keys: list[str | int], policy: Policy) -> Any:
-    """Return a copy of ``value`` in which the part at ``keys`` is mended."""
-    key, *rest = keys
-    if isinstance(value, dict):
-        return _mend_dict(value, key, rest, policy)
-    items = list(value.ravel()) if isinstance(value, np.ndarray) else list(value)
-    index = int(key)
-    if rest:
-        items[index] = _mend(items[index], rest, policy)
+def _mend(
+    value: Any, depth: int, keys: list[str | int], marks: dict[str, str], policy: Policy
+) -> Any:
+    """Return ``value``, or what stands for it, noting in ``marks`` what was changed."""
+    try:
+        lower(value, depth)
+    except Unsendable:
+        pass
     else:
-        items[index] = repr(items[index])[:1000] if policy == "repr" else None
-    if isinstance(value, np.ndarray):
-        mended_array = np.empty(len(items), dtype=object)
-        mended_array[:] = items
-        return mended_array.reshape(value.shape)
-    return tuple(items) if isinstance(value, tuple) else items
+        return value
+    kind = type(value)
+    if depth < MAX_DEPTH - 1:
+        if kind is dict:
+            return _mend_dict(value, depth, keys, marks, policy)
+        if kind in (list, tuple):
+            return kind(_mend_items(value, depth, keys, marks, policy))
+        if kind is np.ndarray and value.dtype == object:
+            return _mend_array(value, depth, keys, marks, policy)
+    marks[_sendable_text(path_text(keys))] = kind.__qualname__
+    return _text_of(value) if policy == "repr" else _DROPPED
 
 
 def _mend_dict(
-    value: dict[Any, Any], key: str | int, rest: list[str | int], policy: Policy
-) -> dict[Any, Any]:
-    copy = dict(value)
-    if key not in copy:  # a key that is no str stands in the path by its repr
-        original = next(k for k in copy if repr(k)[:40] == key)
-        item = copy.pop(original)
-        if policy == "repr":
-            copy[repr(original)] = item
-        return copy
-    if rest:
-        copy[key] = _mend(copy[key], rest, policy)
-    elif policy == "repr":
-        copy[key] = repr(copy[key])[:1000]
-    else:
-        del copy[key]
-    return copy
+    value: dict[Any, Any],
+    depth: int,
+    keys: list[str | int],
+    marks: dict[str, str],
+    policy: Policy,
+) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    odd: list[tuple[str, Any]] = []
+    for key, item in value.items():
+        name = key if type(key) is str else _text_of(key)
+        part = _mend(item, depth + 1, [*keys, name], marks, policy)
+        if type(key) is str and _sendable_text(key) == key:
+            if part is not _DROPPED:
+                whole[key] = part
+            continue
+        marks[_sendable_text(path_text([*keys, name]))] = type(key).__qualname__
+        odd.append((_sendable_text(name), part))
+    if policy == "repr":
+        for name, part in odd:
+            whole.setdefault(name, part)
+    return whole
+
+
+def _mend_items(
+    value: Any,
+    depth: int,
+    keys: list[str | int],
+    marks: dict[str, str],
+    policy: Policy,
+) -> list[Any]:
+    parts = [
+        _mend(item, depth + 1, [*keys, index], marks, policy)
+        for index, item in enumerate(value)
+    ]
+    return [None if part is _DROPPED else part for part in parts]
+
+
+def _mend_array(
+    value: Any,
+    depth: int,
+    keys: list[str | int],
+    marks: dict[str, str],
+    policy: Policy,
+) -> Any:
+    whole = np.empty(value.size, dtype=object)
+    items = _mend_items(value.ravel().tolist(), depth, keys, marks, policy)
+    for index, item in enumerate(items):
+        whole[index] = item
+    return whole.reshape(value.shape)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__qualname__}, whose repr raised {type(error).__name__}>"
+    return _sendable_text(text[:_MAX_TEXT])
+
+
+def _sendable_text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
