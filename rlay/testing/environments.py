@@ -247,13 +247,14 @@ class EchoEnv(gymnasium.Env[Any, Any]):
 
         Returns:
             observation: A sample of the observation space.
-            info: ``{"seed": seed, "options": options}``.
+            info: ``seed``, the ``repr`` of the seed, which may be larger than an
+                integer that info can carry; and ``options``, the same object.
         """
         super().reset(seed=seed)
         if seed is not None:
             self._source.seed(seed)
         self._steps = 0
-        return self._source.sample(), {"seed": seed, "options": options}
+        return self._source.sample(), {"seed": repr(seed), "options": options}
 
     def step(self, action: Any) -> Transition:
         """Return ``action`` as the observation.

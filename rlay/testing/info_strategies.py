@@ -241,6 +241,7 @@ UNSENDABLE_KINDS: dict[str, Callable[[], Any]] = {
     "range": lambda: range(3),
     "generator": lambda: (item for item in (1, 2)),
     "int key": lambda: {1: 2},
+    "int key beside its text": lambda: {"1": 2, 1: 3},
     "tuple key": lambda: {("a", "b"): 2},
     "None key": lambda: {None: 2},
     "cyclic list": _cyclic_list,

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -20,6 +21,7 @@ from rlay.testing.environments import (
 )
 from tests.support.equality import assert_identical
 
+BOOL: Any = np.bool_  # Gymnasium takes it for a Box and does not declare it
 ACTIONS = st.lists(st.integers(0, 255), min_size=1, max_size=30)
 
 
@@ -124,7 +126,7 @@ def test_hash_chain_without_a_seed_continues_from_the_last_beginning():
     [
         spaces.Discrete(5, start=-2),
         spaces.Box(-1, 1, (2, 3), np.float16),
-        spaces.Box(0, 1, (3,), np.dtype(bool)),
+        spaces.Box(0, 1, (3,), BOOL),
         spaces.Box(-1, 1, (), np.float64),
         spaces.MultiBinary(4),
         spaces.MultiDiscrete([3, 4], dtype=np.uint8),
@@ -208,7 +210,8 @@ def test_echo_returns_seed_and_options():
     """A reset's info is what the reset was given."""
     options = {"level": 3}
     _, info = EchoEnv(spaces.Discrete(2)).reset(seed=2**100, options=options)
-    assert info == {"seed": 2**100, "options": options}
+    assert info == {"seed": str(2**100), "options": options}
+    assert info["options"] is options
 
 
 def test_echo_reset_samples_by_its_seed():
