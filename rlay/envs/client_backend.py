@@ -13,6 +13,7 @@ from rlay.envs.environment_end import AllowedNames, ReportOptions
 from rlay.envs.facts import facts_of, sendable_part
 from rlay.envs.faults import failure_of, unsendable_text
 from rlay.envs.game_link import (
+    EnvironmentRaised,
     GameSession,
     Phase,
     TrainerSearch,
@@ -407,17 +408,20 @@ class ClientBackend:
             self.report()
         try:
             decision = session.decision(timeout)
-        except PeerGone as error:
-            return self._leave(
-                "draining" if error.reason is CloseReason.DRAINING else "closed"
-            )
-        except PeerLost as error:
-            _log.info("%s", error)
-            return self._leave("lost")
-        except RemoteProtocolError:
-            self._leave("lost")
-            raise
+        except (PeerGone, PeerLost, RemoteProtocolError) as error:
+            return self._farewell(error)
         return self._decided(decision)
+
+    def _farewell(self, error: RLayError) -> Close:
+        """Return the Close that a loss stands for; a breach is raised again."""
+        if isinstance(error, PeerGone):
+            draining = error.reason is CloseReason.DRAINING
+            return self._leave("draining" if draining else "closed")
+        self._leave("lost")
+        if isinstance(error, RemoteProtocolError):
+            raise error
+        _log.info("%s", error)
+        return Close("lost")
 
     def _decided(self, decision: Decision | None) -> Decision | None:
         match decision:
@@ -482,7 +486,10 @@ class ClientBackend:
     def _advance(self, decision: Decision) -> Decision:
         """Do what was decided, report, and return the next decision."""
         batched = self._num_envs > 1
+        session = self._session
         try:
+            if isinstance(decision, Action) and session is not None and session.steady:
+                return self._advance_steadily(session, decision.action)
             if isinstance(decision, Action):
                 result = self._env.step(decision if batched else decision.action)
             elif batched:
@@ -499,6 +506,25 @@ class ClientBackend:
             raise
         except Exception as error:
             return self._confess(error)
+
+    def _advance_steadily(self, session: GameSession, action: Any) -> Decision:
+        """Step for as long as nothing unusual happens; return the next decision."""
+        try:
+            decision, transition = session.steady_steps(action, self._env.step)
+        except EnvironmentRaised as raised:
+            assert isinstance(raised.__cause__, Exception)  # noqa: S101 - it has one
+            return self._confess(raised.__cause__)
+        except (PeerGone, PeerLost) as error:
+            return self._farewell(error)
+        except RemoteProtocolError:
+            self._leave("lost")
+            raise
+        if decision is None:
+            return self.decide(*transition)
+        self._ended = bool(transition[2] or transition[3])
+        decided = self._decided(decision)
+        assert decided is not None  # noqa: S101 - it was a decision
+        return decided
 
     def _confess(self, error: Exception) -> Decision:
         """Report that the environment raised, and return the next decision."""

@@ -34,6 +34,8 @@ from rlay.protocol.constants import CloseReason, Kind, Paradigm
 from rlay.protocol.decisions import CallFields
 from rlay.protocol.delivery import Outcome, Requester, RequesterState
 from rlay.protocol.greeting import EnvironmentFacts, Hello
+from rlay.protocol.slot_layout import SEQUENCE_WORD
+from rlay.protocol.steady import UNSTEADY
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_client import MemClient
 from rlay.transport.peers import Deadline, PeerGone
@@ -43,6 +45,11 @@ from rlay.version import SOFTWARE
 _log = logging.getLogger("rlay.envs.client_backend")
 
 _LOOK_EVERY_S: Final = 0.02
+_ACCEPT: Final = Outcome.ACCEPT
+
+
+class EnvironmentRaised(Exception):  # noqa: N818 - it never leaves rlay
+    """The environment's own code raised; what, is the cause."""
 
 
 class Phase(Enum):
@@ -226,6 +233,61 @@ class GameSession:
             decision = self._read(reply)
             if decision is not None:
                 return decision
+
+    def steady_steps(
+        self, action: Any, env_step: Callable[[Any], Any]
+    ) -> tuple[Decision | None, Any]:
+        """Step, report and wait, for as long as every step is steady.
+
+        Args:
+            action: The one that was decided upon last.
+            env_step: The environment's ``step``.
+
+        Returns:
+            decision: The first one that is no steady Action, or None where a
+                transition must be reported the long way.
+            transition: That transition, or the last one.
+
+        Raises:
+            EnvironmentRaised: ``env_step`` raised; nothing is in flight.
+            PeerLost: As :meth:`decision`; PeerGone and RemoteProtocolError too.
+        """
+        channel, requester, patience = self.channel, self._requester, self._waiting
+        begin, accept = requester.begin, requester.receive
+        send, receive, take = channel.send, channel.receive, channel.take
+        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
+        while True:
+            try:
+                transition = env_step(action)
+            except Exception as error:
+                # Told apart from a loss of the trainer, which has the same types
+                # where the environment is itself a remote one.
+                raise EnvironmentRaised from error
+            sequence = begin()
+            try:
+                steady = write_steady[sequence & 1](*transition)
+            except BaseException:
+                requester.cancel()
+                raise
+            if not steady:
+                requester.cancel()
+                return None, transition
+            send(sequence)
+            reply = receive(patience)
+            if accept(reply.words[SEQUENCE_WORD]) is not _ACCEPT:
+                channel.take()
+                return self.decision(None), transition
+            read_steady = reply.steady
+            action = UNSTEADY if read_steady is None else read_steady()
+            if action is UNSTEADY or transition[2] or transition[3]:
+                decision = self._read(reply)
+                return decision or self.decision(None), transition
+            take()
+
+    @property
+    def steady(self) -> bool:
+        """Whether :meth:`steady_steps` may be used."""
+        return not self._batched and not self.end.bounded
 
     def _read(self, reply: MessageBuffer) -> Decision | None:
         """Return the decision in a reply; None for a call, which is answered."""
