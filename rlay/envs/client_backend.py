@@ -512,8 +512,7 @@ class ClientBackend:
         try:
             decision, transition = session.steady_steps(action, self._env.step)
         except EnvironmentRaised as raised:
-            assert isinstance(raised.__cause__, Exception)  # noqa: S101 - it has one
-            return self._confess(raised.__cause__)
+            return self._confess(raised.error)
         except (PeerGone, PeerLost) as error:
             return self._farewell(error)
         except RemoteProtocolError:

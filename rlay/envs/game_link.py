@@ -48,8 +48,17 @@ _LOOK_EVERY_S: Final = 0.02
 _ACCEPT: Final = Outcome.ACCEPT
 
 
-class EnvironmentRaised(Exception):  # noqa: N818 - it never leaves rlay
-    """The environment's own code raised; what, is the cause."""
+class EnvironmentRaised(Exception):
+    """The environment's own code raised. It never leaves RLay.
+
+    Attributes:
+        error: What it raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        """Keep what it raised."""
+        super().__init__(str(type(error)))
+        self.error = error
 
 
 class Phase(Enum):
@@ -262,7 +271,7 @@ class GameSession:
             except Exception as error:
                 # Told apart from a loss of the trainer, which has the same types
                 # where the environment is itself a remote one.
-                raise EnvironmentRaised from error
+                raise EnvironmentRaised(error) from error
             sequence = begin()
             try:
                 steady = write_steady[sequence & 1](*transition)
