@@ -295,14 +295,21 @@ class ServerBackend:
     def _serve_session(self, channel: SlotChannel, facts: EnvironmentFacts) -> None:
         _log.info("a client came to %r", self.name)
         session = _Session(channel, facts, self._env, self._options)
+        how = "closed"
         try:
             session.serve()
         except (PeerGone, PeerLost) as error:
-            _log.info("%s", error)
+            how = str(error)
         except RemoteProtocolError as error:
-            _log.warning("the session on %r is over: %s", self.name, error)
+            how = f"it broke the protocol: {error}"
         finally:
             self.steps += session.sequence
+            _log.info(
+                "the client of %r left after %d requests: %s",
+                self.name,
+                session.sequence,
+                how,
+            )
 
 
 def _refusal(error: BaseException) -> Refusal:

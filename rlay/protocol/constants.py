@@ -153,6 +153,7 @@ class ErrorCode(IntEnum):
     DRAINING = 11
     RESET_NEEDED = 12
     NUM_ENVS = 13  # a client for one environment met a batch, or the reverse
+    ENVIRONMENT_GONE = 14  # there is no environment any more, and none will come
 
 
 class ExtensionType(IntEnum):

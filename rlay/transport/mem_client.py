@@ -8,6 +8,7 @@ from rlay.errors import (
     ChannelNoSpace,
     ChannelNotFound,
     Draining,
+    EnvLost,
     RemoteEnvError,
     RemoteProtocolError,
     SpaceMismatch,
@@ -197,6 +198,8 @@ def refusal_error(refusal: Refusal) -> Exception:
     text = f"the server refused: {refusal.message}"
     if refusal.code == ErrorCode.ENVIRONMENT:
         return RemoteEnvError(refusal.remote_type, refusal.message, refusal.traceback)
+    if refusal.code == ErrorCode.ENVIRONMENT_GONE:
+        return EnvLost(text, executed=False)
     kinds: dict[int, type[Exception]] = {
         ErrorCode.SPACE_MISMATCH: SpaceMismatch,
         ErrorCode.NUM_ENVS: SpaceMismatch,
