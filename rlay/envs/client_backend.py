@@ -344,12 +344,14 @@ class ClientBackend:
                     lambda buffer: session.end.reset_result(buffer, observation, info)
                 )
             else:
+                # Before it is sent: a flag without a truth value raises here.
+                ended = self._num_envs == 1 and bool(terminated or truncated)
                 session.report(
                     lambda buffer: session.end.transition(
                         buffer, observation, reward, terminated, truncated, info
                     )
                 )
-                self._ended = self._num_envs == 1 and bool(terminated or truncated)
+                self._ended = ended
         except Unsendable as error:
             raise LocalProtocolError(unsendable_text(error)) from None
         except (PeerLost, PeerGone):

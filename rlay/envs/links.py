@@ -92,11 +92,12 @@ class AlgorithmLink:
         self, limit_s: float | None, error: type[RLayTimeout], what: str
     ) -> Deadline:
         phase = error.__name__.removesuffix("Timeout").lower()
+        name = self.channel.name  # and not self: the link is to go without a collector
         return Deadline(
             self.channel.watch,
             limit_s,
             lambda: error(
-                f"no {what} from {self.channel.name!r} within {limit_s} s: the process "
+                f"no {what} from {name!r} within {limit_s} s: the process "
                 "at the other end is alive, but busy or stopped. Call reset() or "
                 f"close() next, or raise {phase}_timeout"
             ),

@@ -277,9 +277,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
 
     def _check_open(self) -> None:
         if self._env_closed:
-            raise ClosedEnvironmentError(
-                f"this environment was closed; make a new one on {self.name!r}"
-            )
+            raise _closed_error(self.name)
 
     def _busy_error(self) -> RLayError:
         if self._forked:
@@ -458,23 +456,26 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         if self._env_closed:
             return
         self._env_closed = True
-        self._step = self._closed_step
-        if self._display is not None:
-            self._display.close()
+        self._step = _closed_step(self.name)
+        display, self._display = self._display, None
+        if display is not None:
+            display.close()
         if self._forked:
             return
-        self._say_goodbye()
-
-    def _closed_step(self, action: Any) -> Any:
-        self._check_open()
+        try:
+            self._say_goodbye()
+        finally:
+            self._link = None  # and with it the mapped memory
 
     def _say_goodbye(self) -> None:
         raise NotImplementedError
 
     def __del__(self) -> None:
         """Let go of the channel without waiting for anybody."""
-        if "_env_closed" in self.__dict__ and not self._env_closed and not self._forked:
-            with contextlib.suppress(Exception):
+        # Not by way of __dict__: a dict that is made only now would keep everything
+        # alive for one more round of the garbage collector.
+        with contextlib.suppress(Exception):  # the constructor may have failed early
+            if not self._env_closed and not self._forked:
                 self._let_go()
 
     def _let_go(self) -> None:
@@ -503,6 +504,21 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     def __str__(self) -> str:
         """Show the same as ``repr``."""
         return repr(self)
+
+
+def _closed_error(name: str) -> ClosedEnvironmentError:
+    return ClosedEnvironmentError(
+        f"this environment was closed; make a new one on {name!r}"
+    )
+
+
+def _closed_step(name: str) -> Step:
+    """Return a step that raises; it does not keep the environment alive."""
+
+    def step(action: Any) -> Any:
+        raise _closed_error(name)
+
+    return step
 
 
 def _remake(kind: type[RemoteEnv], arguments: dict[str, Any]) -> RemoteEnv:

@@ -183,8 +183,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __del__(self) -> None:
         """Let go of the channel without waiting for anybody."""
-        if not self.closed and not self.__dict__.get("_forked", True):
-            with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # the constructor may have failed early
+            if not self.closed and not self._forked:
                 self._let_go()
 
     def _let_go(self) -> None:
