@@ -426,6 +426,12 @@ def _closed_while_waiting(pair: Pair, one: Channel, other: Channel) -> None:
 
 
 @_check
+def _closed_here_while_waiting(pair: Pair, one: Channel, other: Channel) -> None:
+    """A thread that waits is told that another thread closed its own end."""
+    _end_while_waiting(other, lambda: pair.close(other), ChannelClosed)
+
+
+@_check
 def _closed_after_message(pair: Pair, one: Channel, other: Channel) -> None:
     """What was sent before a goodbye is received, then the goodbye."""
     _send(one, 1, b"last words")

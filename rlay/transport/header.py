@@ -34,8 +34,16 @@ class EndLine:
         self._words = line.cast("I")
         self._program = line[at.END_PROGRAM_OFFSET :]
 
-    def announce(self, bell: BellKind, capabilities: Capability) -> None:
-        """Say that a process holds this end now."""
+    def announce(
+        self, bell: BellKind, capabilities: Capability, program: str | None = None
+    ) -> None:
+        """Say that a process holds this end now.
+
+        Args:
+            bell: How it wants to be woken.
+            capabilities: What it can do.
+            program: What it is, for people; None for its command line.
+        """
         words = self._words
         now = int(time.time())  # for people who look at it; nothing is decided by it
         words[at.END_REASON_OFFSET // 4] = CloseReason.NONE
@@ -45,7 +53,9 @@ class EndLine:
         words[at.END_PID_OFFSET // 4] = os.getpid() & UINT32_MASK
         words[at.END_SINCE_OFFSET // 4] = now & UINT32_MASK
         words[at.END_SINCE_OFFSET // 4 + 1] = now >> 32
-        text = _program_text().encode("utf-8", "replace")[: at.END_PROGRAM_BYTES - 1]
+        text = (_program_text() if program is None else program).encode(
+            "utf-8", "replace"
+        )[: at.END_PROGRAM_BYTES - 1]
         self._program[:] = text.ljust(at.END_PROGRAM_BYTES, b"\0")
         words[at.END_STATE_OFFSET // 4] = PeerState.ALIVE
 

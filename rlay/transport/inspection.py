@@ -257,6 +257,27 @@ def clean(directory: _Directory = None, *, dry_run: bool = False) -> list[Remova
         return [removal for removal in found if removal is not None]
 
 
+def clean_channel(
+    name: str, directory: _Directory = None, *, dry_run: bool = False
+) -> Removal | None:
+    """Remove one channel, if :func:`clean` would.
+
+    Args:
+        name: Of the channel.
+        directory: Where channels live; None for the default. It may be missing.
+        dry_run: Only say whether it would be removed.
+
+    Returns:
+        What was, or would be, removed; None where it is not there or not dead.
+
+    Raises:
+        ChannelError: The name is not allowed, or the directory cannot be opened.
+    """
+    check_name(name)
+    with _opened(directory) as root:
+        return None if root is None else _clean_one(root, name, dry_run)
+
+
 def _clean_one(root: ChannelDirectory, name: str, dry_run: bool) -> Removal | None:
     try:
         fd = root.open_channel(name)

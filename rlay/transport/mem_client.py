@@ -53,6 +53,7 @@ class MemClient(MemEnd):
             self.peer,
             store.make_probe(End.SERVER),
             f"the server of channel {self.name!r}",
+            own=self._own,
         )
         self._announce()
         self._writer, self._reader = self._greeting_slots()

@@ -34,11 +34,13 @@ class MemServer(MemEnd):
     and either :meth:`refuse`, or :meth:`accept` and the session; :meth:`close`.
     """
 
-    def __init__(self, store: Store, facts: ChannelFacts) -> None:
+    def __init__(
+        self, store: Store, facts: ChannelFacts, program: str | None = None
+    ) -> None:
         """Fill the header of a new store whose server end is held."""
         ChannelHeader(store.header).create(facts)
         super().__init__(store, End.SERVER)
-        self._announce()
+        self._announce(program)
         self._writer, self._reader = self._greeting_slots()
         self._client_held = store.make_probe(End.CLIENT)
         self._geometry: SlotGeometry | None = None
@@ -54,6 +56,7 @@ class MemServer(MemEnd):
         *,
         paradigm: Paradigm = Paradigm.CLIENT_ENV,
         num_envs: int = 0,
+        program: str | None = None,
     ) -> "MemServer":
         """Make the channel ``name``.
 
@@ -65,6 +68,7 @@ class MemServer(MemEnd):
             directory: Where channels live; None for the default.
             paradigm: Which end holds the environment.
             num_envs: Environments in one message; 0 where it is not known yet.
+            program: What people see of this end; None for the command line.
 
         Raises:
             ChannelError: The name is not allowed, or the files cannot be made.
@@ -79,7 +83,7 @@ class MemServer(MemEnd):
             root.close()
             raise
         try:
-            server = cls(store, ChannelFacts(paradigm, num_envs))
+            server = cls(store, ChannelFacts(paradigm, num_envs), program)
             store.publish()
         except BaseException:
             store.remove()
@@ -98,6 +102,7 @@ class MemServer(MemEnd):
             self._client_held,
             f"the client of channel {self.name!r}",
             lambda: greetings.pending,  # not self: that would be a cycle
+            self._own,
         )
 
     @property
@@ -118,9 +123,12 @@ class MemServer(MemEnd):
 
         Raises:
             ConnectTimeout: Nobody came within ``timeout_s`` seconds.
+            ChannelClosed: Another thread closed this end.
         """
         patience = Deadline(
-            None, timeout_s, connecting(timeout_s, f"no client came to {self.name!r}")
+            self._own,
+            timeout_s,
+            connecting(timeout_s, f"no client came to {self.name!r}"),
         )
         while True:
             buffer = None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from rlay.errors import (
     ChannelClosed,
@@ -45,6 +46,36 @@ class PeerGone(ChannelClosed):
         return type(self), (*self.args, self.reason)
 
 
+class Watch(Protocol):
+    """Says whether waiting is of any use."""
+
+    def check(self) -> bool:
+        """Return whether the time counts, or raise where waiting is of no use."""
+
+
+class OwnEnd:
+    """Says whether this end is still open: another thread may close it."""
+
+    def __init__(self, what: str) -> None:
+        """Watch an end whose name in messages is ``what``."""
+        self._what = what
+        self._closed = False
+
+    def close(self) -> None:
+        """End every wait with this watch within a slice. Twice is harmless."""
+        self._closed = True
+
+    def check(self) -> bool:
+        """Return True.
+
+        Raises:
+            ChannelClosed: This end was closed.
+        """
+        if self._closed:
+            raise ChannelClosed(f"{self._what} was closed here, while it was in use")
+        return True
+
+
 class PeerWatch:
     """Says whether the other end is alive: by its lock, and by what it says.
 
@@ -59,6 +90,7 @@ class PeerWatch:
         held: Callable[[], bool],
         what: str,
         superseded: Callable[[], bool] | None = None,
+        own: OwnEnd | None = None,
     ) -> None:
         """Watch one end.
 
@@ -67,11 +99,13 @@ class PeerWatch:
             held: Says whether its lock is held.
             what: Its name in messages, such as ``the backend of channel 'x'``.
             superseded: Says whether somebody newer took its place.
+            own: Says whether our own end is open.
         """
         self._line = line
         self._held = held
         self._what = what
         self._superseded = superseded
+        self._own = own
         self._down_since: float | None = None
 
     def check(self) -> bool:
@@ -81,7 +115,10 @@ class PeerWatch:
             PeerGone: The peer said goodbye.
             PeerLost: It is gone without a word.
             LinkDown: Its link was down for longer than the resume window.
+            ChannelClosed: Our own end was closed by another thread.
         """
+        if self._own is not None:
+            self._own.check()
         line = self._line
         state = line.state
         if state == PeerState.CLOSED:
@@ -126,7 +163,7 @@ class Deadline:
 
     def __init__(
         self,
-        watch: PeerWatch | None,
+        watch: Watch | None,
         timeout_s: float | None,
         error: Callable[[], RLayTimeout],
     ) -> None:

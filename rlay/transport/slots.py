@@ -75,7 +75,8 @@ class SlotWriter:
             STORES_ARE_ORDERED,
         )
 
-        # Bit 0 of ``published`` says which buffer, the others count.
+        # Bit 0 of ``published`` says which buffer, the others count. An interruption
+        # may skip a count, which does no harm: readers only ask whether it changed.
         count = words[published] & ~1
 
         def publish(sequence: int) -> None:
@@ -84,6 +85,9 @@ class SlotWriter:
             headers[index][SEQUENCE_WORD] = sequence
             count = count + 2 & UINT32_MASK
             if ordered:
+                # Without a fence the look at the bell may overtake the store. The
+                # window is a few ns; a reader that falls asleep in it looks again
+                # when its slice is over.
                 words[published] = count | index
             else:
                 fence()
