@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rlay import errors
@@ -71,6 +72,7 @@ def attach_client(
     wishes: Wishes,
     *,
     copy: bool,
+    look: Callable[[], None] | None = None,
 ) -> Attachment:
     """Wait for a channel, greet its backend, and return the session.
 
@@ -80,6 +82,8 @@ def attach_client(
         timeouts: ``connect`` limits the whole of it.
         wishes: What the algorithm asks of the backend.
         copy: Whether observations are copies.
+        look: Called now and then while there is no such channel; raises where it is
+            of no use to wait any longer.
 
     Raises:
         ConnectTimeout: There is no such channel, or its backend did not answer.
@@ -89,7 +93,7 @@ def attach_client(
     """
     limit = timeouts.connect
     until = None if limit is None else time.monotonic() + limit
-    client = _open_waiting(name, directory, limit, until)
+    client = _open_waiting(name, directory, limit, until, look)
     try:
         _check_paradigm(client, name, wishes)
         left = None if until is None else max(0.0, until - time.monotonic())
@@ -132,6 +136,7 @@ def _open_waiting(
     directory: str | os.PathLike[str] | None,
     limit_s: float | None,
     until: float | None,
+    look: Callable[[], None] | None,
 ) -> MemClient:
     prefix = group_prefix(name)
     busy_until = time.monotonic() + _GROUP_GRACE_S
@@ -148,6 +153,8 @@ def _open_waiting(
         except ChannelBusy:
             if prefix is None or time.monotonic() >= busy_until:
                 raise
+        if look is not None:
+            look()
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -262,7 +269,12 @@ class ClientEnv(RemoteEnv):
     def _connect(self) -> None:
         wishes = Wishes(render_mode=backend_mode(self._wanted_mode))
         attachment = attach_client(
-            self.name, self._directory, self._timeouts, wishes, copy=self._copy
+            self.name,
+            self._directory,
+            self._timeouts,
+            wishes,
+            copy=self._copy,
+            look=self._look_while_waiting,
         )
         try:
             self._take_over(attachment.link.facts)
@@ -271,6 +283,9 @@ class ClientEnv(RemoteEnv):
             attachment.let_go()
             raise
         self._attachment = attachment
+
+    def _look_while_waiting(self) -> None:
+        """Raise where it is of no use to wait for the channel any longer."""
 
     def _take_over(self, facts: EnvironmentFacts) -> None:
         error = self._same_as_before(facts)

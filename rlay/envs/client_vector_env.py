@@ -95,7 +95,12 @@ class ClientVectorEnv(RemoteVectorEnv):
 
     def _connect(self) -> None:
         attachment = attach_client(
-            self.name, self._directory, self._timeouts, self._wishes, copy=self._copy
+            self.name,
+            self._directory,
+            self._timeouts,
+            self._wishes,
+            copy=self._copy,
+            look=self._look_while_waiting,
         )
         facts = attachment.link.facts
         if self._facts is not None:
@@ -111,6 +116,9 @@ class ClientVectorEnv(RemoteVectorEnv):
         self.metadata = {**facts.metadata, "autoreset_mode": describe_mode(facts)}
         self._attachment = attachment
         self._link = attachment.link
+
+    def _look_while_waiting(self) -> None:
+        """Raise where it is of no use to wait for the channel any longer."""
 
     def reset(
         self,
