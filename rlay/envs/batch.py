@@ -89,9 +89,18 @@ class EnvironmentBatch:
         return tuple(env.render() for env in self.envs)
 
     def set_attr(self, name: str, value: Any) -> None:
-        """Set an attribute of every environment."""
-        for env in self.envs:
-            env.set_wrapper_attr(name, value)
+        """Set an attribute: one value for all, or a list with one per environment.
+
+        Raises:
+            ValueError: The list is of another length. Nothing was set.
+        """
+        values = value if isinstance(value, (list, tuple)) else [value] * self.num_envs
+        if len(values) != self.num_envs:
+            raise ValueError(
+                f"{len(values)} values were given for {self.num_envs} environments"
+            )
+        for env, item in zip(self.envs, values, strict=True):
+            env.set_wrapper_attr(name, item)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Return an attribute of each environment, or what its method returns."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import gymnasium
+import numpy as np
 
 from rlay.envs.batch import EnvironmentBatch
 from rlay.envs.decisions import Action, Close, Decision, Reset
@@ -231,9 +232,8 @@ class ClientBackend:
         if self._connect(timeout_s) or timeout_s == 0:
             return
         raise ConnectTimeout(
-            f"no trainer within {timeout_s} s: {self._search.problem}. Start it with "
-            f"rlay.ServerEnv({self.name!r}) and the same RLAY_DIR, or pass "
-            "connect_timeout=0 to play on without one"
+            f"no trainer within {timeout_s} s: {self._search.problem}. Or raise "
+            "connect_timeout, or pass connect_timeout=0 to play on without a trainer"
         )
 
     def _connect(self, timeout_s: float | None) -> bool:
@@ -371,11 +371,13 @@ class ClientBackend:
                 "an observation must be reported here: the last decision was "
                 f"{'Reset' if self._phase is Phase.RESETTING else 'Action'}"
             )
-        elif self._num_envs == 1 and self._phase is Phase.RESETTING:
+        elif self._phase is Phase.RESETTING:
             self._check_first(reward, terminated, truncated)
 
     def _check_first(self, reward: Any, terminated: Any, truncated: Any) -> None:
-        if terminated or truncated or reward:
+        # One environment's values may be anything with a truth value, as None.
+        truth = bool if self._num_envs == 1 else np.any
+        if truth(terminated) or truth(truncated) or truth(reward):
             raise LocalProtocolError(
                 "the report after a Reset has no reward and no flags: run no tick "
                 "between Reset and this report"

@@ -90,16 +90,29 @@ def display_for(
     Raises:
         ChannelError: Nothing can; the message names both and the remedy.
     """
+    error = mode_mismatch(backend_mode(wanted), remote)
+    if error is not None:
+        raise error
+    if wanted is None or remote is None or wanted == remote:
+        return None
+    return Display(wanted, remote, fetch, metadata)
+
+
+def mode_mismatch(wanted: str | None, remote: str | None) -> ChannelError | None:
+    """Return the error that says that one mode cannot be had from another, or None.
+
+    Args:
+        wanted: By the algorithm, a ``_list`` left out.
+        remote: How the environment renders.
+    """
     if wanted is None or wanted == remote:
         return None
-    if remote == "rgb_array" and wanted == "human":
-        return Display(wanted, remote, fetch, metadata)
-    if remote is not None and wanted == remote + LIST_SUFFIX:
-        return Display(wanted, remote, fetch, metadata)
-    raise ChannelError(
+    if wanted == "human" and remote == "rgb_array":
+        return None
+    return ChannelError(
         f"render_mode={wanted!r} was asked for, but the environment at the other end "
-        f"was made with render_mode={remote!r}. Serve it with --render-mode "
-        f"{wanted.removesuffix(LIST_SUFFIX)}, or from an id without a render mode"
+        f"was made with render_mode={remote!r}. Serve it with --render-mode {wanted}, "
+        "or from an id without a render mode"
     )
 
 

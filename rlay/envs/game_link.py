@@ -92,7 +92,14 @@ class TrainerSearch:
         )
         self._client: MemClient | None = None
         self._ids = (0, 0)
-        self.problem = f"no channel {name!r} exists"
+        self.problem = self._absent
+
+    @property
+    def _absent(self) -> str:
+        return (
+            f"no channel {self.name!r} exists. Start its trainer with "
+            f"rlay.ServerEnv({self.name!r}) and the same RLAY_DIR"
+        )
 
     def look(self) -> tuple[MemClient, SlotChannel] | None:
         """Make as much headway as is possible without waiting.
@@ -108,14 +115,16 @@ class TrainerSearch:
             if self._client is None:
                 self._open()
             return self._greeted()
-        except (ChannelNotFound, ChannelBusy) as error:
+        except ChannelNotFound:
+            self.problem = self._absent
+        except ChannelBusy as error:
             self.problem = str(error)
         except ConnectTimeout:
             client = self._client
             who = client.peer.who if client else "it"
             self.problem = (
                 f"the trainer of {self.name!r} ({who}) is alive but has not called "
-                "reset() yet"
+                "reset() yet, which takes games in"
             )
         except (PeerLost, PeerGone, Draining) as error:
             self.problem = str(error)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from rlay.envs.display import mode_mismatch
 from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
 from rlay.envs.facts import facts_of
 from rlay.envs.faults import failure_of
@@ -243,11 +244,17 @@ class ServerBackend:
                 f"channel {self.name!r} holds an environment and waits for a ClientEnv",
             )
         count = self._source.num_envs
-        if count > 1 and not wishes.vector:
+        if self._source.vector and not wishes.vector:
             return Refusal(
                 ErrorCode.NUM_ENVS,
-                f"channel {self.name!r} carries {count} environments: use "
+                f"channel {self.name!r} carries a batch of {count}: use "
                 f"rlay.ClientVectorEnv({self.name!r})",
+            )
+        if wishes.vector and not self._source.vector:
+            return Refusal(
+                ErrorCode.NUM_ENVS,
+                f"channel {self.name!r} carries one environment, not a batch: use "
+                f"rlay.ClientEnv({self.name!r}), or serve it with num_envs=...",
             )
         if wishes.num_envs not in (None, count):
             return Refusal(
@@ -256,7 +263,12 @@ class ServerBackend:
                 f"{wishes.num_envs} were asked for",
             )
         self._make_env(wishes.render_mode, wishes.autoreset_mode)
-        return self._compare_spaces(wishes)
+        return self._compare_modes(wishes.render_mode) or self._compare_spaces(wishes)
+
+    def _compare_modes(self, wanted: str | None) -> Refusal | None:
+        """Refuse a render mode that the client cannot make out of ours either."""
+        error = mode_mismatch(wanted, self._env.render_mode)
+        return None if error is None else Refusal(ErrorCode.UNSUPPORTED, str(error))
 
     def _compare_spaces(self, wishes: Any) -> Refusal | None:
         facts = self._facts()

@@ -55,6 +55,7 @@ class GameHost:
         self._wishes = wishes
         self._timeouts = timeouts
         self._copy = copy
+        self._refused = ""
         self._server = MemServer.create(
             name,
             directory,
@@ -85,13 +86,11 @@ class GameHost:
             try:
                 buffer, hello = self._server.receive_hello(left)
             except ConnectTimeout as error:
-                raise ConnectTimeout(
-                    f"no game joined channel {self.name!r} within {limit} s. Start it "
-                    f"with a ClientBackend(name={self.name!r}), and the same RLAY_DIR"
-                ) from error
+                raise self._nobody_came(limit) from error
             refusal = self._refusal(hello, accepts)
             if refusal is not None:
                 _log.warning("refused a game on %r: %s", self.name, refusal.message)
+                self._refused = refusal.message
                 self._server.refuse(buffer, refusal)
                 continue
             facts = hello.environment
@@ -104,6 +103,17 @@ class GameHost:
             if channel is not None:
                 return ServerLink(channel, facts, self._timeouts, copy=self._copy)
 
+    def _nobody_came(self, limit_s: float | None) -> ConnectTimeout:
+        if self._refused:
+            return ConnectTimeout(
+                f"the games that joined channel {self.name!r} were refused, and no "
+                f"other came within {limit_s} s. The last one: {self._refused}"
+            )
+        return ConnectTimeout(
+            f"no game joined channel {self.name!r} within {limit_s} s. Start it with "
+            f"a ClientBackend(name={self.name!r}), and the same RLAY_DIR"
+        )
+
     def _refusal(self, hello: Hello, accepts: Any) -> Refusal | None:
         facts = hello.environment
         if hello.paradigm is not Paradigm.SERVER_ENV or facts is None:
@@ -111,17 +121,24 @@ class GameHost:
                 ErrorCode.PROTOCOL,
                 f"channel {self.name!r} was made by a trainer and waits for a game",
             )
+        if facts.vector and not self._wishes.vector:
+            return Refusal(
+                ErrorCode.NUM_ENVS,
+                f"a ServerEnv takes one environment, this game has {facts.num_envs}: "
+                f"use rlay.ServerVectorEnv({self.name!r})",
+            )
+        if self._wishes.vector and not facts.vector:
+            return Refusal(
+                ErrorCode.NUM_ENVS,
+                "a ServerVectorEnv takes a game with several environments, this one "
+                f"has one: use rlay.ServerEnv({self.name!r}), or num_envs=... in the "
+                "game",
+            )
         if self._wishes.num_envs not in (None, facts.num_envs):
             return Refusal(
                 ErrorCode.NUM_ENVS,
                 f"the trainer of {self.name!r} takes a game with "
                 f"{self._wishes.num_envs} environments, this one has {facts.num_envs}",
-            )
-        if facts.num_envs > 1 and not self._wishes.vector:
-            return Refusal(
-                ErrorCode.NUM_ENVS,
-                f"a ServerEnv takes one environment, this game has {facts.num_envs}: "
-                f"use rlay.ServerVectorEnv({self.name!r})",
             )
         error = accepts(facts)
         return None if error is None else Refusal(ErrorCode.SPACE_MISMATCH, str(error))

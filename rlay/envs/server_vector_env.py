@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -79,6 +80,7 @@ class ServerVectorEnv(RemoteVectorEnv):
             vector_spec("rlay/ServerEnv-v0", "make_server_vector_env", arguments),
         )
         self._mode = mode_of(autoreset_mode)
+        self._copy = copy
         timeouts = Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout)
         self._wishes = Wishes(
             vector=True,
@@ -209,7 +211,11 @@ class ServerVectorEnv(RemoteVectorEnv):
         """Reset what ended, and put both reports together as Gymnasium does."""
         assert self._link is not None  # noqa: S101 - the caller has it
         mask = self._ended
+        if not self._copy:  # views would not outlast the two messages of the next step
+            observations = deepcopy(observations)
         first, reset_infos = self._link.reset([None] * self.num_envs, None, mask)
+        if not self._copy:
+            first = deepcopy(first)
         finals = list(iterate(self.observation_space, observations))
         joined: dict[str, Any] = {}
         for index in range(self.num_envs):
