@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from measure import report, strategy
+from measure.placement import UNPINNED
 from measure.report import Report
 from measure.rounds import Run, RunFailed, channel_directory, child_environment
 
@@ -25,7 +26,7 @@ _RUN_TIMEOUT_S = 1800
 
 _ENDS = ("algorithm", "environment")
 _RUNS = [
-    Run(f"RLay {name}, {words}", kind, "unpinned", {"environment": environment})
+    Run(f"RLay {name}, {words}", kind, UNPINNED, {"environment": environment})
     for kind, name in (("client-env", "ClientEnv"), ("server-env", "ServerEnv"))
     for environment, words in (("trivial", "no info"), ("info", "with info"))
 ]

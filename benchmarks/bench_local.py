@@ -12,6 +12,7 @@ from typing import Any
 
 from measure import report
 from measure.environments import FRAME_BYTES
+from measure.placement import TWO_CPUS, available
 from measure.report import Report, Results, median, number, spread
 from measure.rounds import Run, sweep
 
@@ -35,7 +36,7 @@ def _contenders(place: str, **options: Any) -> list[Run]:
 
 def _floors(place: str) -> list[Run]:
     modes = {"burst": "spin in bursts", "futex": "futex only"}
-    if place == "two CPUs":
+    if place == TWO_CPUS:
         modes["spin"] = "spin"
     return [
         Run(f"C ping-pong, {words}", "floor", place, {"mode": mode})
@@ -45,7 +46,7 @@ def _floors(place: str) -> list[Run]:
 
 def trivial(out: Report, options: argparse.Namespace) -> None:
     """Measure the environment of 16 bytes in three placements."""
-    places = ["two CPUs", "one CPU", "unpinned"]
+    places = options.place
     runs: list[Run] = []
     for place in places:
         runs += _contenders(place)
@@ -77,7 +78,7 @@ def trivial(out: Report, options: argparse.Namespace) -> None:
 
 def cartpole(out: Report, options: argparse.Namespace) -> None:
     """Measure CartPole-v1 with a reset at the end of each episode."""
-    places = ["two CPUs", "one CPU", "unpinned"]
+    places = options.place
     runs: list[Run] = []
     for place in places:
         runs += _contenders(place, environment="CartPole-v1", episodes=True)
@@ -124,7 +125,7 @@ def sizes(out: Report, options: argparse.Namespace) -> None:
     """Measure frames of three sizes and compare them with the C floor."""
     headers = ["", "p50 us", "p99 us", "steps/s", "adds us", "times C ping-pong"]
     for environment in FRAME_BYTES:
-        for place in ("two CPUs", "one CPU"):
+        for place in options.place:
             results = _sweep(_frame_runs(environment, place), options)
             base = results.get((_IN_PROCESS, place))
             floor = results.get(("C ping-pong, into a fresh array", place))
@@ -182,7 +183,11 @@ def main() -> None:
     """Run the chosen parts and print their tables."""
     parser = report.parser("Steps of an environment in another process.", rounds=7)
     parser.add_argument("--part", choices=_PARTS, action="append", help="only this")
+    parser.add_argument(
+        "--place", choices=available(), action="append", help="only this placement"
+    )
     options = parser.parse_args()
+    options.place = options.place or available()
     out = Report("bench_local", options)
     for name in options.part or _PARTS:
         _PARTS[name](out, options)

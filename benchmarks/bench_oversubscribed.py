@@ -16,6 +16,7 @@ from typing import Any
 
 from measure import report, strategy
 from measure.machine import Others
+from measure.placement import UNPINNED
 from measure.report import Report, Results, median, number, spread
 from measure.rounds import (
     Run,
@@ -28,7 +29,7 @@ from measure.rounds import (
 )
 
 _PAIRS = 4
-_CPUS = {0, 1}
+_CPUS = 2
 _PAIR_TIMEOUT_S = 120
 
 _QUICK = {"warmup_s": 0.02, "seconds": 0.1, "steps": 10_000_000}
@@ -48,9 +49,9 @@ def _rows(environment: str) -> list[Run]:
     for kind, name in (("client-env", "ClientEnv"), ("server-env", "ServerEnv")):
         for waiting in (strategy.DEFAULT, strategy.FUTEX, strategy.FIXED):
             chosen = {**options, "waiting": waiting}
-            runs.append(Run(f"RLay {name}, {waiting}", kind, "unpinned", chosen))
-    runs.append(Run("AsyncVectorEnv(1)", "async-vector", "unpinned", options))
-    runs.append(Run("Pipe and pickle", "pipe", "unpinned", options))
+            runs.append(Run(f"RLay {name}, {waiting}", kind, UNPINNED, chosen))
+    runs.append(Run("AsyncVectorEnv(1)", "async-vector", UNPINNED, options))
+    runs.append(Run("Pipe and pickle", "pipe", UNPINNED, options))
     return runs
 
 
@@ -154,9 +155,9 @@ def idle(out: Report, options: argparse.Namespace) -> None:
     """Measure what a connected pair uses while nobody steps."""
     chosen = {"idle": True}
     runs = [
-        Run("RLay ClientEnv", "client-env", "unpinned", chosen),
-        Run("RLay ServerEnv", "server-env", "unpinned", chosen),
-        Run("AsyncVectorEnv(1)", "async-vector", "unpinned", chosen),
+        Run("RLay ClientEnv", "client-env", UNPINNED, chosen),
+        Run("RLay ServerEnv", "server-env", UNPINNED, chosen),
+        Run("AsyncVectorEnv(1)", "async-vector", UNPINNED, chosen),
     ]
     seconds = 0.2 if options.quick else _IDLE_S
     results = sweep(
@@ -178,7 +179,7 @@ def idle(out: Report, options: argparse.Namespace) -> None:
 def main() -> None:
     """Measure the three environments, then the idle pair."""
     options = report.parser("More processes than CPUs.", rounds=5).parse_args()
-    os.sched_setaffinity(0, _CPUS & os.sched_getaffinity(0))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CPUS])
     out = Report("bench_oversubscribed", options)
     for environment in _ENVIRONMENTS:
         crowd(out, options, environment)

@@ -20,18 +20,13 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     pin(spec["cpu"])
     strategy.apply(spec["waiting"])
+    place = {"name": spec["channel"], "directory": spec["directory"]}
+    backend: rlay.ServerBackend | rlay.ClientBackend
     if spec["kind"] == "server":
-        backend = rlay.ServerBackend(
-            functools.partial(environments.make, spec["environment"]),
-            name=spec["channel"],
-            directory=spec["directory"],
-        )
+        factory = functools.partial(environments.make, spec["environment"])
+        backend = rlay.ServerBackend(factory, **place)
     else:
-        backend = rlay.ClientBackend(
-            environments.make(spec["environment"]),
-            name=spec["channel"],
-            directory=spec["directory"],
-        )
+        backend = rlay.ClientBackend(environments.make(spec["environment"]), **place)
     with backend:
         backend.run(sessions=1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from measure.contenders import Opened, open_contender
-from measure.placement import PLACEMENTS
+from measure.placement import placement
 
 # The fields of /proc/PID/status, in KiB. Shared pages are the mapped slots.
 _MEMORY = {"private_kib": "RssAnon", "shared_kib": "RssShmem"}
@@ -49,7 +49,7 @@ def _step(opened: Opened, steps: int, actions: Any) -> None:
 def main() -> None:
     """Step, and look at both processes at equal distances."""
     spec = json.loads(sys.argv[1])
-    opened = open_contender(spec, PLACEMENTS[spec["placement"]])
+    opened = open_contender(spec, placement(spec["placement"]))
     opened.reset(seed=0)
     pids = {"algorithm": os.getpid(), "environment": opened.pids[0]}
     actions = itertools.cycle(opened.actions)

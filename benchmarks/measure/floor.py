@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from measure.placement import PLACEMENTS
+from measure.placement import placement
 
 _SOURCE = Path(__file__).parent.parent / "floor" / "pingpong.c"
 _RUN_TIMEOUT_S = 150
@@ -35,7 +35,7 @@ def program() -> Path:
 
 def command(spec: dict[str, Any]) -> list[str]:
     """Return the command line of one run of the floor."""
-    place = PLACEMENTS[spec["placement"]]
+    place = placement(spec["placement"])
     words = [
         str(program()),
         spec["mode"],

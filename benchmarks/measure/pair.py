@@ -16,7 +16,7 @@ from typing import Any
 
 from measure import machine, timing
 from measure.contenders import Opened, open_contender
-from measure.placement import PLACEMENTS
+from measure.placement import placement
 from measure.timing import Budget
 
 _READERS = {"": None, "corners": timing.read_corners}
@@ -32,7 +32,11 @@ def _measure(opened: Opened, spec: dict[str, Any], seconds: float) -> dict[str, 
         timed = timing.time_steps(opened, budget, _READERS[spec["read"]])
     spent = sum(map(machine.cpu_s, pids)) - before
     result = timing.summarize(*timed)
-    return {**result, "cpu_us_per_step": spent / result["steps"] * 1e6}
+    return {
+        **result,
+        "cpu_us_per_step": spent / result["steps"] * 1e6,
+        "loop_ns": timing.loop_ns(),
+    }
 
 
 def _idle(opened: Opened, seconds: float) -> dict[str, float]:
@@ -49,7 +53,7 @@ def _idle(opened: Opened, seconds: float) -> dict[str, float]:
 def main() -> None:
     """Measure one contender once."""
     spec = json.loads(sys.argv[1])
-    opened = open_contender(spec, PLACEMENTS[spec["placement"]])
+    opened = open_contender(spec, placement(spec["placement"]))
     opened.reset(seed=0)
     _measure(opened, spec, spec["warmup_s"])
     if spec["wait_for_start"]:

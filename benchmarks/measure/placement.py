@@ -18,14 +18,31 @@ class Placement:
     server_cpu: int | None
 
 
-PLACEMENTS = {
-    place.name: place
-    for place in (
-        Placement("unpinned", None, None),
-        Placement("two CPUs", 0, 1),
-        Placement("one CPU", 0, 0),
-    )
-}
+UNPINNED = "unpinned"
+TWO_CPUS = "two CPUs"
+ONE_CPU = "one CPU"
+
+
+def placement(name: str) -> Placement:
+    """Return a placement on the first CPUs that this process may use.
+
+    Raises:
+        ValueError: There is no such placement, or this machine has too few CPUs.
+    """
+    if name == UNPINNED:
+        return Placement(name, None, None)
+    first, *others = sorted(os.sched_getaffinity(0))
+    if name == ONE_CPU:
+        return Placement(name, first, first)
+    if name == TWO_CPUS and others:
+        return Placement(name, first, others[0])
+    raise ValueError(f"no placement {name!r} with {1 + len(others)} CPU(s)")
+
+
+def available() -> list[str]:
+    """Return the names of the placements that are possible here."""
+    enough = len(os.sched_getaffinity(0)) > 1
+    return [TWO_CPUS, ONE_CPU, UNPINNED] if enough else [ONE_CPU, UNPINNED]
 
 
 def pin(cpu: int | None, pid: int = 0) -> None:

@@ -38,7 +38,7 @@ class Run:
         label: The row's name in the table.
         contender: "in-process", "client-env", "server-env", "async-vector", "pipe"
             or "floor".
-        placement: A key of :data:`measure.placement.PLACEMENTS`.
+        placement: One of :func:`measure.placement.available`.
         options: What differs from :data:`_DEFAULTS`.
     """
 

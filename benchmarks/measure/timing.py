@@ -13,6 +13,7 @@ from measure.contenders import Opened
 
 # The clock is read for the deadline once in so many steps.
 _BATCH = 32
+_LOOP_TURNS = 200_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,19 @@ def time_episodes(opened: Opened, budget: Budget) -> tuple[array[int], float]:
             if terminated or truncated:
                 reset()
     return durations, (clock() - began) / 1e9
+
+
+def loop_ns() -> float:
+    """Return what one turn of a loop that adds costs here and now.
+
+    Virtual machines change their speed by a factor of two within seconds; this says
+    which phase a run met.
+    """
+    total = 0
+    before = time.perf_counter_ns()
+    for number in range(_LOOP_TURNS):
+        total += number
+    return (time.perf_counter_ns() - before) / _LOOP_TURNS
 
 
 def summarize(durations: array[int], elapsed_s: float) -> dict[str, float]:
