@@ -245,7 +245,8 @@ class ClientEnv(RemoteEnv):
                 mode. ``human`` over a backend that renders ``rgb_array`` opens a
                 window here, ``rgb_array_list`` collects frames here.
             copy: Whether observations are copies. If not, they are read-only views
-                into the slot, valid until the next but one step.
+                into the slot, valid until the next but one step, reset, render or
+                other call. With ``human`` and ``rgb_array_list`` always copies.
             check_bounds: Whether each observation must lie within its space.
 
         Raises:

@@ -116,6 +116,11 @@ def mode_mismatch(wanted: str | None, remote: str | None) -> ChannelError | None
     )
 
 
+def makes_display(wanted: str | None) -> bool:
+    """Return whether frames may have to be fetched at each step."""
+    return wanted is not None and (wanted == "human" or wanted.endswith(LIST_SUFFIX))
+
+
 def backend_mode(wanted: str | None) -> str | None:
     """Return the mode to ask the backend for, where it is free to choose."""
     return None if wanted is None else wanted.removesuffix(LIST_SUFFIX)

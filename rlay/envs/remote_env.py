@@ -3,40 +3,33 @@
 import contextlib
 import dataclasses
 import inspect
-import logging
 import os
-import threading
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.error import ClosedEnvironmentError
 
-from rlay.envs.display import Display, display_for
+from rlay.envs.algorithm_end import (
+    AlgorithmEnd,
+    Step,
+    closed_error,
+    refuse,
+    refuse_closed,
+)
+from rlay.envs.display import Display, display_for, makes_display
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
 from rlay.envs.links import AlgorithmLink
+from rlay.envs.remote_attributes import RemoteAttributes
 from rlay.envs.spaces import build, mismatch
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import (
     ChannelError,
-    EnvLost,
-    ForkedError,
-    LocalProtocolError,
-    ProtocolError,
-    RLayError,
-    RLayTimeout,
     SpaceMismatch,
 )
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.names import check_name, group_prefix
-from rlay.transport.forks import close_in_child
-
-_log = logging.getLogger("rlay.envs")
-
-Step = Callable[[Any], Any]
 
 
 def channel_name(name: str | None, *, group: bool = False) -> str:
@@ -58,7 +51,7 @@ def channel_name(name: str | None, *, group: bool = False) -> str:
     return check_name(name)
 
 
-class RemoteEnv(gymnasium.Env[Any, Any]):
+class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
     """An environment whose dynamics live at the other end of a channel.
 
     Attributes:
@@ -66,9 +59,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         remote_spec: The spec of the environment at the other end, or None.
     """
 
-    _own_names: ClassVar[frozenset[str]] = frozenset(
-        {"name", "spec", "render_mode", "metadata", "np_random"}
-    )
     _entry_id: ClassVar[str] = ""
     _entry_point: ClassVar[str] = ""
 
@@ -84,32 +74,22 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         check_bounds: bool,
     ) -> None:
         """Set everything up short of a connection."""
+        self._set_up(name)
         self._arguments = arguments
-        self.name = name
         self._timeouts = timeouts
         self._directory = directory
         self._wanted_mode = render_mode
-        self._copy = copy
+        # A window or a collection takes a second message at each step, which would
+        # overwrite the view of the step before it.
+        self._copy = copy or makes_display(render_mode)
         self._check_bounds = check_bounds
-        self._link: AlgorithmLink | None = None
         self._facts: EnvironmentFacts | None = None
         self._spaces: tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None = None
         self._display: Display | None = None
         self._spec: EnvSpec | None = None
         self._env_closed = False
-        self._forked = False
-        self._guard = threading.Lock()
-        self._acquire, self._release = self._guard.acquire, self._guard.release
-        self._step: Step = self._refuse("reset() was never called")
-        close_in_child(self)
 
     # ----------------------------------------------------------------- the core
-
-    def _refuse(self, why: str) -> Step:
-        def refuse(action: Any) -> Any:
-            raise reset_needed(why)
-
-        return refuse
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Send ``action``, wait for the transition that it causes, and return it.
@@ -162,18 +142,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             self._check_observation(transition[0])
         if self._display is not None:
             self._display.after_step()
-
-    def _after_failure(self, error: BaseException) -> None:
-        """Decide what a failed step means for the next one."""
-        if isinstance(error, EnvLost):
-            self._step = self._refuse(f"this life of the environment is over ({error})")
-        elif isinstance(error, ProtocolError):
-            if self._link is None or self._link.over:
-                self._step = self._refuse("the session is over")
-        elif isinstance(error, RLayTimeout):
-            self._step = self._refuse("the last step timed out, its result is unknown")
-        elif not isinstance(error, Exception):
-            self._step = self._refuse("the last step was interrupted")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -253,7 +221,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             self._spaces = build(facts.observation_space), build(facts.action_space)
         self._facts = facts
         self._link = link
-        self._step = self._refuse("reset() was not called in this session")
+        self._step = refuse("reset() was not called in this session")
         if self._display is not None:
             self._display.close()
         self._display = display_for(
@@ -277,23 +245,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
 
     def _check_open(self) -> None:
         if self._env_closed:
-            raise _closed_error(self.name)
-
-    def _busy_error(self) -> RLayError:
-        if self._forked:
-            return ForkedError(
-                f"channel {self.name!r} belongs to the parent process: make a new "
-                "environment in the child, or pass a factory to it"
-            )
-        return LocalProtocolError(
-            f"two threads use the environment on {self.name!r} at the same time; give "
-            "each a channel of its own"
-        )
-
-    def abandon(self) -> None:
-        """Refuse every further use in a forked child."""
-        self._forked = True
-        self._acquire(False)
+            raise closed_error(self.name)
 
     # -------------------------------------------------------------- description
 
@@ -384,44 +336,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
 
     # ---------------------------------------------------------------- attributes
 
-    def __getattr__(self, name: str) -> Any:
-        """Reach an attribute or a method that the backend allows.
-
-        Raises:
-            AttributeError: It is not in the backend's ``allow``.
-        """
-        facts = self.__dict__.get("_facts")
-        if facts is None or name.startswith("_") or name not in facts.allow:
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r}; the environment at "
-                "the other end may have it: serve it with allow=[...]"
-            )
-        if not facts.allow[name]:
-            return self._ask_guarded(Operation.GET, name)
-
-        def method(*args: Any, **kwargs: Any) -> Any:
-            return self._ask_guarded(Operation.CALL, name, args, kwargs)
-
-        method.__name__ = name
-        return method
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set one of RLay's own attributes, or one that the backend allows.
-
-        Raises:
-            AttributeError: It is neither.
-        """
-        if name.startswith("_") or name in self._own_names:
-            super().__setattr__(name, value)
-            return
-        facts = self.__dict__.get("_facts")
-        if facts is None or facts.allow.get(name, True):
-            raise AttributeError(
-                f"cannot set {name!r} of {type(self).__name__}: the environment at the "
-                "other end does not allow it; serve it with allow=[...]"
-            )
-        self._ask_guarded(Operation.SET, name, (value,))
-
     def _ask_guarded(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
     ) -> Any:
@@ -456,7 +370,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         if self._env_closed:
             return
         self._env_closed = True
-        self._step = _closed_step(self.name)
+        self._step = refuse_closed(self.name)
         display, self._display = self._display, None
         if display is not None:
             display.close()
@@ -504,21 +418,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     def __str__(self) -> str:
         """Show the same as ``repr``."""
         return repr(self)
-
-
-def _closed_error(name: str) -> ClosedEnvironmentError:
-    return ClosedEnvironmentError(
-        f"this environment was closed; make a new one on {name!r}"
-    )
-
-
-def _closed_step(name: str) -> Step:
-    """Return a step that raises; it does not keep the environment alive."""
-
-    def step(action: Any) -> Any:
-        raise _closed_error(name)
-
-    return step
 
 
 def _remake(kind: type[RemoteEnv], arguments: dict[str, Any]) -> RemoteEnv:

@@ -8,8 +8,10 @@ from typing import Any
 
 import gymnasium
 
+from rlay.envs.algorithm_end import Step
+from rlay.envs.faults import reset_needed
 from rlay.envs.links import AlgorithmLink, ServerLink
-from rlay.envs.remote_env import RemoteEnv, Step, channel_name, given_arguments
+from rlay.envs.remote_env import RemoteEnv, channel_name, given_arguments
 from rlay.envs.spaces import describe, mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,
@@ -310,12 +312,14 @@ class ServerEnv(RemoteEnv):
         return super()._ready_link()
 
     def _compiled_step(self, link: AlgorithmLink) -> Step:
-        inner = link.compile_step()
+        inner, over = link.compile_step(), False
 
         def step(action: Any) -> Any:
+            nonlocal over
+            if over:
+                raise reset_needed("the episode is over")
             transition = inner(action)
-            if transition[2] or transition[3]:
-                self._step = self._refuse("the episode is over")
+            over = bool(transition[2] or transition[3])
             return transition
 
         return step

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -68,7 +67,8 @@ class ServerVectorEnv(RemoteVectorEnv):
             step_timeout: Seconds to wait for the game's next decision point.
             close_timeout: Unused: closing does not wait for the game.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
-            copy: Whether observations are copies, or views as in ``ClientEnv``.
+            copy: Whether observations are copies, or views as in ``ClientEnv``; in
+                SAME_STEP mode they are always copies.
 
         Raises:
             ConnectTimeout: The game did not join in time.
@@ -80,7 +80,8 @@ class ServerVectorEnv(RemoteVectorEnv):
             vector_spec("rlay/ServerEnv-v0", "make_server_vector_env", arguments),
         )
         self._mode = mode_of(autoreset_mode)
-        self._copy = copy
+        # A step of two messages would overwrite the view of the step before it.
+        copy = copy or self._mode is AutoresetMode.SAME_STEP
         timeouts = Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout)
         self._wishes = Wishes(
             vector=True,
@@ -211,11 +212,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         """Reset what ended, and put both reports together as Gymnasium does."""
         assert self._link is not None  # noqa: S101 - the caller has it
         mask = self._ended
-        if not self._copy:  # views would not outlast the two messages of the next step
-            observations = deepcopy(observations)
         first, reset_infos = self._link.reset([None] * self.num_envs, None, mask)
-        if not self._copy:
-            first = deepcopy(first)
         finals = list(iterate(self.observation_space, observations))
         joined: dict[str, Any] = {}
         for index in range(self.num_envs):

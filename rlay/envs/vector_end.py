@@ -1,32 +1,18 @@
 """What ``ClientVectorEnv`` and ``ServerVectorEnv`` have in common."""
 
 import contextlib
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from rlay.envs.algorithm_end import AlgorithmEnd, closed_error
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
-from rlay.envs.links import AlgorithmLink
 from rlay.envs.spaces import build
-from rlay.errors import (
-    EnvLost,
-    ForkedError,
-    LocalProtocolError,
-    ProtocolError,
-    RLayError,
-    RLayTimeout,
-)
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import EnvironmentFacts
-from rlay.transport.forks import close_in_child
-
-Step = Callable[[Any], Any]
 
 
 def autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
@@ -38,25 +24,14 @@ def autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     return mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
 
 
-class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
+class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
     """Environments at the other end of one channel, stepped as one batch."""
 
     def __init__(self, name: str, spec: EnvSpec) -> None:
         """Set everything up short of a connection."""
-        self.name = name
+        self._set_up(name)
         self.spec = spec
-        self._link: AlgorithmLink | None = None
         self._facts: EnvironmentFacts | None = None
-        self._forked = False
-        self._guard = threading.Lock()
-        self._step: Step = self._refuse("reset() was never called")
-        close_in_child(self)
-
-    def _refuse(self, why: str) -> Step:
-        def refuse(actions: Any) -> Any:
-            raise reset_needed(why)
-
-        return refuse
 
     def _take_facts(self, facts: EnvironmentFacts) -> None:
         """Take over the facts of the first session: spaces stay the same objects."""
@@ -81,7 +56,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     @contextlib.contextmanager
     def _exclusively(self) -> Any:
         """Let one thread in, and take note of what a failure means."""
-        if not self._guard.acquire(blocking=False):
+        if not self._acquire(False):
             raise self._busy_error()
         try:
             self._check_open()
@@ -90,24 +65,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._after_failure(error)
             raise
         finally:
-            self._guard.release()
+            self._release()
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ClosedEnvironmentError(
-                f"this environment was closed; make a new one on {self.name!r}"
-            )
-
-    def _after_failure(self, error: BaseException) -> None:
-        if isinstance(error, EnvLost):
-            self._step = self._refuse(f"the environments are gone ({error})")
-        elif isinstance(error, ProtocolError):
-            if self._link is None or self._link.over:
-                self._step = self._refuse("the session is over")
-        elif isinstance(error, RLayTimeout):
-            self._step = self._refuse("the last step timed out, its result is unknown")
-        elif not isinstance(error, Exception):
-            self._step = self._refuse("the last step was interrupted")
+            raise closed_error(self.name)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments with one message each way.
@@ -160,21 +122,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return None if frames is None else tuple(frames)
 
     # ---------------------------------------------------------------- the others
-
-    def _busy_error(self) -> RLayError:
-        if self._forked:
-            return ForkedError(
-                f"channel {self.name!r} belongs to the parent process: make a new "
-                "environment in the child"
-            )
-        return LocalProtocolError(
-            f"two threads use the environments on {self.name!r} at the same time"
-        )
-
-    def abandon(self) -> None:
-        """Refuse every further use in a forked child."""
-        self._forked = True
-        self._guard.acquire(blocking=False)
 
     def __repr__(self) -> str:
         """Show channel and number of environments."""

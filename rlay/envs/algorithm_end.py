@@ -1,0 +1,99 @@
+"""What every environment at the algorithm's end has: one user, and a next step.
+
+A step may need a reset first, for one of several reasons; a second thread and a
+forked child are turned away. The environments of one lane and of many share this.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gymnasium.error import ClosedEnvironmentError
+
+from rlay.envs.faults import reset_needed
+from rlay.envs.links import AlgorithmLink
+from rlay.errors import (
+    EnvLost,
+    ForkedError,
+    LocalProtocolError,
+    ProtocolError,
+    RLayError,
+    RLayTimeout,
+)
+from rlay.transport.forks import close_in_child
+
+Step = Callable[[Any], Any]
+
+
+def refuse(why: str) -> Step:
+    """Return a step that says why :meth:`reset` comes first."""
+
+    def step(action: Any) -> Any:
+        raise reset_needed(why)
+
+    return step
+
+
+def closed_error(name: str) -> ClosedEnvironmentError:
+    """Return Gymnasium's error for an environment that was closed."""
+    return ClosedEnvironmentError(
+        f"this environment was closed; make a new one on {name!r}"
+    )
+
+
+def refuse_closed(name: str) -> Step:
+    """Return a step that raises; it does not keep the environment alive."""
+
+    def step(action: Any) -> Any:
+        raise closed_error(name)
+
+    return step
+
+
+class AlgorithmEnd:
+    """One user at a time, and what the next step does.
+
+    Attributes:
+        name: Of the channel.
+    """
+
+    name: str
+    _link: AlgorithmLink | None
+    _step: Step
+
+    def _set_up(self, name: str) -> None:
+        self.name = name
+        self._link = None
+        self._forked = False
+        self._guard = threading.Lock()
+        self._acquire, self._release = self._guard.acquire, self._guard.release
+        self._step = refuse("reset() was never called")
+        close_in_child(self)
+
+    def _after_failure(self, error: BaseException) -> None:
+        """Decide what a failed step means for the next one."""
+        if isinstance(error, EnvLost):
+            self._step = refuse(f"this life of the environment is over ({error})")
+        elif isinstance(error, ProtocolError):
+            if self._link is None or self._link.over:
+                self._step = refuse("the session is over")
+        elif isinstance(error, RLayTimeout):
+            self._step = refuse("the last step timed out, its result is unknown")
+        elif not isinstance(error, Exception):
+            self._step = refuse("the last step was interrupted")
+
+    def _busy_error(self) -> RLayError:
+        if self._forked:
+            return ForkedError(
+                f"channel {self.name!r} belongs to the parent process: make a new "
+                "environment in the child, or pass a factory to it"
+            )
+        return LocalProtocolError(
+            f"two threads use the environment on {self.name!r} at the same time; give "
+            "each a channel of its own"
+        )
+
+    def abandon(self) -> None:
+        """Refuse every further use in a forked child."""
+        self._forked = True
+        self._acquire(False)
