@@ -145,7 +145,8 @@ def _vector_store(view: Any) -> Store | None:
     """
     if view.ndim != 1 or not view.size or view.dtype.char not in _MEMORY_FORMATS:
         return None
-    target, ndarray = memoryview(view), np.ndarray
+    target: Any = memoryview(view)
+    ndarray = np.ndarray
 
     def store(value: Any) -> None:
         if type(value) is not ndarray:

@@ -137,6 +137,14 @@ class Flag(IntFlag):
 KIND_MASK: Final = 0xFF
 
 
+class LaneStatus(IntEnum):
+    """How one environment of a batch fared. Version 1.0 knows only OK."""
+
+    OK = 0
+    FAILED = 1  # it raised; its other values mean nothing
+    LOST = 2  # its process is gone
+
+
 class ErrorCode(IntEnum):
     """Numbers of errors in failures and refusals."""
 

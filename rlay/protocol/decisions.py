@@ -9,14 +9,13 @@ from rlay.errors import DecodeError, LocalProtocolError
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.binding import Binding, Misfit
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import CloseReason, Flag, Kind
+from rlay.protocol.constants import CloseReason, Kind
+from rlay.protocol.flags import FIXED, STEP_FIXED
 from rlay.protocol.numbers import is_bool
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 from rlay.protocol.steady import never, step_reader, step_writer
 from rlay.protocol.tails import boxed, check_fixed, read_tail, write_tail
 from rlay.protocol.values import Unsendable
-
-_STEP_FIXED: Final = int(Kind.STEP | Flag.FIXED)
 
 
 class Operation(IntEnum):
@@ -98,7 +97,7 @@ class DecisionWriter:
         if not self._steady:
             return self._step_with_extra(buffer, reset_mask)
         words = buffer.words
-        words[KIND_WORD] = _STEP_FIXED
+        words[KIND_WORD] = STEP_FIXED
         words[PAYLOAD_BYTES_WORD] = self._fixed_bytes
         return None
 
@@ -112,9 +111,9 @@ class DecisionWriter:
             )
         if parts:
             return write_tail(
-                buffer, _STEP_FIXED, self._fixed_bytes, [parts, None, None]
+                buffer, STEP_FIXED, self._fixed_bytes, [parts, None, None]
             )
-        buffer.words[KIND_WORD] = _STEP_FIXED
+        buffer.words[KIND_WORD] = STEP_FIXED
         buffer.words[PAYLOAD_BYTES_WORD] = self._fixed_bytes
         return None
 
@@ -202,7 +201,7 @@ class DecisionReader:
         """
         words = buffer.words
         if (
-            words[KIND_WORD] == _STEP_FIXED
+            words[KIND_WORD] == STEP_FIXED
             and words[PAYLOAD_BYTES_WORD] == self._steady_bytes
         ):
             return (buffer.bound or self._bind(buffer)).load()
@@ -221,7 +220,7 @@ class DecisionReader:
         """
         words = buffer.words
         if (
-            words[KIND_WORD] == _STEP_FIXED
+            words[KIND_WORD] == STEP_FIXED
             and words[PAYLOAD_BYTES_WORD] == self._steady_bytes
         ):
             binding = buffer.bound or self._bind(buffer)
@@ -243,10 +242,10 @@ class DecisionReader:
 
     def _step_tail(self, buffer: MessageBuffer) -> tuple[Any, Any]:
         word = buffer.words[KIND_WORD]
-        if word == _STEP_FIXED:
+        if word == STEP_FIXED:
             check_fixed(buffer, self._fixed_bytes)
         variable, action, mask = read_tail(buffer, self._fixed_bytes, Kind.STEP)[:3]
-        if word & Flag.FIXED:
+        if word & FIXED:
             binding = buffer.bound or self._bind(buffer)
             return load_variable(binding, variable), self._mask(binding)
         if mask is not None:

@@ -11,15 +11,11 @@ from typing import Any, Final
 
 from rlay.protocol.binding import Binding, Misfit
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import Flag, Kind
+from rlay.protocol.flags import STEP_FIXED, TERMINATED, TRANSITION_FIXED, TRUNCATED
 from rlay.protocol.numbers import ABSENT, FLOAT
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD, REWARD_TYPE_WORD
 
-_STEP: Final = int(Kind.STEP | Flag.FIXED)
-_TRANSITION: Final = int(Kind.TRANSITION | Flag.FIXED)
-_TERMINATED: Final = int(Flag.TERMINATED)
-_TRUNCATED: Final = int(Flag.TRUNCATED)
-_NOT_ENDS: Final = 0xFFFF_FFFF & ~(_TERMINATED | _TRUNCATED)
+_NOT_ENDS: Final = 0xFFFF_FFFF & ~(TERMINATED | TRUNCATED)
 
 UNSTEADY: Final = object()
 """Returned in place of an action by a reader whose message is another case."""
@@ -36,7 +32,7 @@ def step_writer(
             store(action)
         except Misfit:
             return False
-        words[KIND_WORD] = _STEP
+        words[KIND_WORD] = STEP_FIXED
         words[PAYLOAD_BYTES_WORD] = fixed_bytes
         return True
 
@@ -50,7 +46,7 @@ def step_reader(
     words, load = buffer.words, binding.load
 
     def read() -> Any:
-        if words[KIND_WORD] != _STEP or words[PAYLOAD_BYTES_WORD] != fixed_bytes:
+        if words[KIND_WORD] != STEP_FIXED or words[PAYLOAD_BYTES_WORD] != fixed_bytes:
             return UNSTEADY
         return load()
 
@@ -67,17 +63,17 @@ def transition_writer(
     def write(
         observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any
     ) -> bool:
-        if info or type(info) is not dict:
+        if type(info) is not dict or info:
             return False
-        word = _TRANSITION
+        word = TRANSITION_FIXED
         if terminated is not False:
             if terminated is not True:
                 return False
-            word |= _TERMINATED
+            word |= TERMINATED
         if truncated is not False:
             if truncated is not True:
                 return False
-            word |= _TRUNCATED
+            word |= TRUNCATED
         try:
             store(observation)
         except Misfit:
@@ -106,7 +102,7 @@ def transition_reader(
     def read() -> tuple[Any, float, bool, bool, dict[str, Any]] | None:
         word = words[KIND_WORD]
         if (
-            word & _NOT_ENDS != _TRANSITION
+            word & _NOT_ENDS != TRANSITION_FIXED
             or words[REWARD_TYPE_WORD] != FLOAT
             or words[PAYLOAD_BYTES_WORD] != fixed_bytes
         ):
@@ -114,8 +110,8 @@ def transition_reader(
         return (
             load(),
             reward_cell[0],
-            word & _TERMINATED != 0,
-            word & _TRUNCATED != 0,
+            word & TERMINATED != 0,
+            word & TRUNCATED != 0,
             {},
         )
 

@@ -211,7 +211,8 @@ def _lower_array(value: Any, depth: int, big_ints: bool) -> msgpack.ExtType:
 def _check_extent(value: Any) -> None:
     if value.ndim > MAX_DIMENSIONS:
         raise Unsendable(f"an array of more than {MAX_DIMENSIONS} dimensions", value)
-    if value.nbytes > MAX_ITEMS or any(size > MAX_ITEMS for size in value.shape):
+    # A dimension can exceed it beside a smaller size only where another is 0.
+    if value.nbytes > MAX_ITEMS or (not value.size and max(value.shape) > MAX_ITEMS):
         raise Unsendable(
             f"an array of shape {value.shape} takes {value.nbytes} bytes; no array, "
             f"and none of its dimensions, may exceed {MAX_ITEMS}",
