@@ -69,17 +69,24 @@ def channel_error(
 def _no_room(number: int, path: str, need_bytes: int | None) -> str:
     text = f"no room for {path}: {_NO_ROOM[number]}"
     if number in (errno.ENOSPC, errno.EDQUOT) and need_bytes is not None:
-        text += f"; {need_bytes} bytes are needed"
-        try:
-            space = os.statvfs(os.path.dirname(path) or ".")
-            text += f", {space.f_bavail * space.f_frsize} are free"
-        except OSError:
-            pass
         text += (
-            ". In Docker raise --shm-size (64 MB by default), or set RLAY_DIR to a "
-            "larger file system in memory"
+            f"; {need_bytes} bytes are needed, {_free_bytes(path)} are free. In "
+            "Docker raise --shm-size (64 MB by default), or set RLAY_DIR to a larger "
+            "file system in memory"
         )
     return text
+
+
+def _free_bytes(path: str) -> int | str:
+    # A channel has its name only when it is whole: its directory may not be there.
+    for _ in range(3):
+        path = os.path.dirname(path) or "."
+        try:
+            space = os.statvfs(path)
+        except OSError:
+            continue
+        return space.f_bavail * space.f_frsize
+    return "unknown how many"
 
 
 def describe(path: str) -> str:

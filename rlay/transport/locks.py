@@ -25,7 +25,8 @@ from rlay.transport.forks import close_in_child
 
 _ACQUIRE_TRIES: Final = 20
 _ACQUIRE_PAUSE_S: Final = 0.0025
-"""A look at the lock holds it for a microsecond: 50 ms of tries outlast any look."""
+"""A look holds the lock for a microsecond, or until its thread has the GIL again: 50 ms
+of tries outlast that."""
 
 _held_here: dict[tuple[int, int], str] = {}
 """Where this process took each lock that it holds, by device and inode."""

@@ -1,15 +1,18 @@
 """Channels with both ends in the test's own process."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlay.protocol.constants import Paradigm
+from rlay.errors import StepTimeout
+from rlay.protocol.constants import Kind, Paradigm
 from rlay.protocol.greeting import Hello, Welcome
 from rlay.transport.in_process import InProcessServer
 from rlay.transport.mem_client import MemClient
 from rlay.transport.mem_server import MemServer
+from rlay.transport.peers import Deadline
 from rlay.transport.slot_channel import SlotChannel
 from rlay.transport.stores import End
 from rlay.transport.waiting import WaitPolicy
@@ -127,3 +130,39 @@ def in_process_pair(
             max_message_bytes=max_message_bytes,
             policy=policy,
         )
+
+
+def patience(channel: SlotChannel, limit_s: float | None = LIMIT_S) -> Deadline:
+    """Return patience with the other end of a channel."""
+    return Deadline(channel.watch, limit_s, lambda: StepTimeout(f"not in {limit_s} s"))
+
+
+def send(channel: SlotChannel, sequence: int, payload: bytes = b"") -> None:
+    """Send a message that fits its slot."""
+    overflow = channel.outgoing[sequence & 1].write(int(Kind.STEP), payload)
+    assert overflow is None
+    channel.send(sequence)
+
+
+def receive(channel: SlotChannel) -> tuple[int, bytes]:
+    """Receive and take a message; return its sequence and payload."""
+    message = channel.receive(patience(channel))
+    received = message.sequence, bytes(message.body())
+    channel.take()
+    return received
+
+
+def exchange(
+    one: SlotChannel, other: SlotChannel, sequence: int, payload: bytes = b""
+) -> None:
+    """Send a message there and back, and check what arrives."""
+    send(one, sequence, payload)
+    assert receive(other) == (sequence, payload)
+    send(other, sequence, payload)
+    assert receive(one) == (sequence, payload)
+
+
+def say(*words: object) -> None:
+    """Print for the test that waits for it; for functions that run in a child."""
+    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
+    sys.stdout.flush()

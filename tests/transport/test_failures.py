@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import pytest
 
@@ -63,10 +64,20 @@ def test_b1_no_space_names_need_and_free(tmp_path):
     assert space.f_frsize > 0
 
 
+def test_b1_free_room_is_that_around_a_channel_that_is_not_there_yet(tmp_path):
+    """B1: the directory of a channel gets its name last; the one around it counts."""
+    path = str(tmp_path / "channel" / "header")
+    assert re.search(r"needed, [0-9]+ are free", str(_no_space(path)))
+
+
 def test_no_space_without_a_file_system_is_still_told():
     """Where not even the free room can be found out, the rest is said."""
-    error = channel_error(OSError(errno.ENOSPC, "x"), "/missing/file", 5)
-    assert "5 bytes are needed. In Docker" in str(error)
+    error = _no_space("a/b/c/d/e")
+    assert "5 bytes are needed, unknown how many are free. In Docker" in str(error)
+
+
+def _no_space(path):
+    return channel_error(OSError(errno.ENOSPC, "x"), path, 5)
 
 
 def test_error_without_a_number_is_passed_as_text():
