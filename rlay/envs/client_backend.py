@@ -8,10 +8,8 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from rlay.envs.batch import EnvironmentBatch
 from rlay.envs.decisions import Action, Close, Decision, Reset
-from rlay.envs.environment_end import AllowedNames, ReportOptions
-from rlay.envs.facts import facts_of, sendable_part
+from rlay.envs.environment_end import ReportOptions
 from rlay.envs.faults import failure_of, unsendable_text
 from rlay.envs.game_link import (
     EnvironmentRaised,
@@ -20,9 +18,9 @@ from rlay.envs.game_link import (
     TrainerSearch,
     wait_for_trainer,
 )
+from rlay.envs.games import EnvironmentGame, Game, LoopGame
 from rlay.envs.remote_env import channel_name
-from rlay.envs.sources import EnvironmentSource, Target
-from rlay.envs.spaces import describe
+from rlay.envs.sources import Target
 from rlay.envs.timeouts import DEFAULT_CONNECT_S
 from rlay.envs.unsendable import Policy
 from rlay.errors import (
@@ -34,8 +32,6 @@ from rlay.errors import (
     RLayError,
 )
 from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES, CloseReason
-from rlay.protocol.decisions import CallFields, Operation
-from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.values import Unsendable
 from rlay.transport.peers import PeerGone
 
@@ -135,96 +131,42 @@ class ClientBackend:
         self._options = ReportOptions(
             cast_observations, check_bounds, on_unsendable_info
         )
-        self._render = render
-        self._calls = dict(calls or {})
-        self._env: Any = None
-        self._names: AllowedNames | None = None
         self._closed = False
         self._session: GameSession | None = None
         self._phase = Phase.UNCONNECTED
         self._ended = False
-        self._num_envs = num_envs
         self._pid = os.getpid()
-        if env is not None:
-            if observation_space is not None or action_space is not None:
-                raise ValueError("spaces are for a loop of your own, not for an env")
-            self._make_env(env, kwargs, render_mode)
-            facts = self._env_facts(tuple(allow))
-        elif observation_space is None or action_space is None:
-            raise ValueError(
-                "without an env, observation_space and action_space are needed"
+        self._game: Game
+        if env is None:
+            self._game = LoopGame(
+                observation_space,
+                action_space,
+                num_envs,
+                metadata=metadata,
+                render_mode=render_mode,
+                render=render,
+                calls=calls,
             )
+        elif observation_space is not None or action_space is not None:
+            raise ValueError("spaces are for a loop of your own, not for an env")
         else:
-            facts = self._own_facts(
-                observation_space, action_space, metadata or {}, render_mode
+            self._game = EnvironmentGame(
+                env,
+                num_envs,
+                kwargs=kwargs,
+                render_mode=render_mode,
+                allow=tuple(allow),
             )
-        self._facts = facts
-        self._contains = self._membership(observation_space)
-        self._search = TrainerSearch(self.name, directory, facts, max_message_bytes)
+        self._env = self._game.env
+        self._num_envs = num_envs
+        self._search = TrainerSearch(
+            self.name, directory, self._game.facts, max_message_bytes
+        )
         try:
             self._connect_first(connect_timeout)
         except BaseException:
             self.close()
             raise
-
-    # --------------------------------------------------------------- what it is
-
-    def _make_env(
-        self, env: Target, kwargs: dict[str, Any] | None, render_mode: str | None
-    ) -> None:
-        source = EnvironmentSource(env, kwargs=kwargs, render_mode=render_mode)
-        if self._num_envs == 1:
-            if source.vector:
-                raise ValueError(
-                    "a vector environment steps all at once; pass a factory of one "
-                    "environment and num_envs"
-                )
-            self._env = source.make()
-            return
-        if source.fixed:
-            raise ValueError(
-                f"num_envs={self._num_envs} needs an id or a factory, not one "
-                "environment"
-            )
-        self._env = EnvironmentBatch([source.make] * self._num_envs)
-
-    def _env_facts(self, allow: tuple[str, ...]) -> EnvironmentFacts:
-        batched = self._num_envs > 1
-        facts = facts_of(
-            self._env, num_envs=self._num_envs, vector=batched, allow=allow
-        )
-        self._names = AllowedNames(self._env, facts.allow, vector=batched)
-        return facts
-
-    def _own_facts(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        metadata: dict[str, Any],
-        render_mode: str | None,
-    ) -> EnvironmentFacts:
-        return EnvironmentFacts(
-            describe(observation_space),
-            describe(action_space),
-            self._num_envs,
-            sendable_part({"render_modes": [], **metadata}, "metadata"),
-            render_mode,
-            None,
-            dict.fromkeys(self._calls, True),
-            None,
-            self._num_envs > 1,
-        )
-
-    def _membership(
-        self, space: gymnasium.Space[Any] | None
-    ) -> Callable[[Any], bool] | None:
-        if self._env is not None:
-            contains: Callable[[Any], bool] = self._env.observation_space.contains
-            return contains
-        assert space is not None  # noqa: S101 - __init__ looked
-        if self._num_envs > 1:
-            space = gymnasium.vector.utils.batch_space(space, self._num_envs)
-        return space.contains
 
     # --------------------------------------------------------------- connection
 
@@ -241,8 +183,9 @@ class ClientBackend:
         if found is None:
             return False
         client, channel = found
+        game = self._game
         self._session = GameSession(
-            client, channel, self._facts, self._options, self._contains, self._answer
+            client, channel, game.facts, self._options, game.contains, game.answer
         )
         self._phase = Phase.IDLE
         self._ended = False
@@ -253,20 +196,6 @@ class ClientBackend:
     def connected(self) -> bool:
         """Whether a trainer is there; never waits."""
         return self._session is not None
-
-    def _answer(self, call: CallFields) -> Any:
-        if self._names is not None:
-            return self._names.answer(call)
-        if call.operation is Operation.RENDER:
-            if self._render is None:
-                raise PermissionError("the game passed no render=... function")
-            return self._render()
-        if call.operation is not Operation.CALL or call.name not in self._calls:
-            raise PermissionError(
-                f"{call.name!r} is not allowed: the game offers "
-                f"{sorted(self._calls) or 'nothing'}"
-            )
-        return self._calls[call.name](*call.args, **call.kwargs)
 
     # ---------------------------------------------------------------- decisions
 
@@ -561,8 +490,7 @@ class ClientBackend:
             session.leave(reason)
         if hasattr(self, "_search"):
             self._search.give_up()
-        if self._env is not None:
-            self._env.close()
+        self._game.close()
 
     def __enter__(self) -> "ClientBackend":
         """Return self."""

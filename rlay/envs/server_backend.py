@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
+from rlay.envs.backend_session import BackendSession
 from rlay.envs.display import mode_mismatch
-from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
+from rlay.envs.environment_end import ReportOptions
 from rlay.envs.facts import facts_of
 from rlay.envs.faults import failure_of
 from rlay.envs.remote_env import channel_name
@@ -17,7 +18,6 @@ from rlay.envs.unsendable import Policy
 from rlay.errors import (
     ChannelNoSpace,
     ConnectTimeout,
-    MessageTooLarge,
     PeerLost,
     RemoteProtocolError,
     RLayError,
@@ -27,22 +27,17 @@ from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
     CloseReason,
     ErrorCode,
-    Kind,
     Paradigm,
 )
-from rlay.protocol.delivery import Outcome, Responder, ResponderState
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome
-from rlay.protocol.slot_layout import SEQUENCE_WORD
-from rlay.protocol.steady import UNSTEADY, never
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_server import MemServer
-from rlay.transport.peers import Deadline, PeerGone
+from rlay.transport.peers import PeerGone
 from rlay.transport.slot_channel import SlotChannel
 from rlay.version import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.server_backend")
 
-_RUN: Final = Outcome.RUN
 _TELL_OF_FAILURE_S: Final = 1.0
 """How long an environment that could not be made is still reported to clients."""
 
@@ -306,7 +301,7 @@ class ServerBackend:
 
     def _serve_session(self, channel: SlotChannel, facts: EnvironmentFacts) -> None:
         _log.info("a client came to %r", self.name)
-        session = _Session(channel, facts, self._env, self._options)
+        session = BackendSession(channel, facts, self._env, self._options)
         how = "closed"
         try:
             session.serve()
@@ -332,132 +327,3 @@ def _refusal(error: BaseException) -> Refusal:
         failure.remote_type,
         failure.remote_traceback,
     )
-
-
-class _Session:
-    """One client, from its Welcome to its goodbye."""
-
-    def __init__(
-        self,
-        channel: SlotChannel,
-        facts: EnvironmentFacts,
-        env: Any,
-        options: ReportOptions,
-    ) -> None:
-        self._channel = channel
-        self._env = env
-        self._vector = facts.vector
-        self._names = AllowedNames(env, facts.allow, vector=facts.vector)
-        self._end = EnvironmentEnd(
-            channel, facts, options, env.observation_space.contains
-        )
-        self._responder = Responder()
-        self._patience = Deadline(channel.watch, None, ConnectTimeout)
-        self._closing = False
-
-    @property
-    def sequence(self) -> int:
-        return self._responder.sequence
-
-    def serve(self) -> None:
-        """Answer requests until the client closes.
-
-        Raises:
-            PeerGone: The client said goodbye without a Close.
-            PeerLost: It is gone.
-            RemoteProtocolError: It broke the protocol.
-        """
-        channel, patience, responder = self._channel, self._patience, self._responder
-        receive, take, send = channel.receive, channel.take, channel.send
-        accept, answer = responder.receive, responder.answer
-        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
-        env_step, respond, write_other = (
-            self._env.step,
-            self._respond,
-            self._end.transition,
-        )
-        if self._end.bounded:
-            write_steady = (never, never)
-        while not self._closing:
-            request = receive(patience)
-            sequence = request.words[SEQUENCE_WORD]
-            if accept(sequence) is not _RUN:
-                self._not_new(sequence)
-                continue
-            read_steady = request.steady
-            action = UNSTEADY if read_steady is None else read_steady()
-            if action is UNSTEADY:
-                respond(request)
-                continue
-            take()
-            try:
-                transition = env_step(action)
-                if write_steady[sequence & 1](*transition):
-                    answer()
-                    send(sequence)
-                    continue
-                overflow = write_other(channel.outgoing[sequence & 1], *transition)
-            except Exception as error:
-                overflow = self._failed(sequence, error)
-            self._send(overflow)
-
-    def _failed(self, sequence: int, error: Exception) -> bytes | None:
-        return self._end.failure(self._channel.outgoing[sequence & 1], error)
-
-    def _send(self, overflow: bytes | None) -> None:
-        sequence = self._responder.answer()
-        if overflow is None:
-            self._channel.send(sequence)
-            return
-        try:
-            self._channel.send_parts(sequence, overflow, self._patience)
-        except MessageTooLarge as error:
-            self._failed(sequence, error)
-            self._channel.send(sequence)
-
-    def _not_new(self, sequence: int) -> None:
-        """Deal with a request that is not the next one; its outcome is known."""
-        responder = self._responder
-        self._channel.take()
-        if responder.state is ResponderState.OVER:
-            raise RemoteProtocolError(
-                f"request {sequence} came after {responder.sequence}"
-            )
-        if sequence == responder.sequence:
-            self._channel.send(sequence)  # the stored reply is still there
-
-    def _respond(self, request: MessageBuffer) -> None:
-        """Run a request that is no steady step, and answer it."""
-        sequence = request.sequence
-        buffer = self._channel.outgoing[sequence & 1]
-        run = self._runner(request, buffer)
-        self._channel.take()
-        try:
-            overflow = run()
-        except Exception as error:
-            overflow = self._failed(sequence, error)
-        self._send(overflow)
-
-    def _runner(
-        self, request: MessageBuffer, buffer: MessageBuffer
-    ) -> Callable[[], bytes | None]:
-        """Return what runs a request and writes its reply."""
-        end, kind, env = self._end, request.kind, self._env
-        if kind is Kind.STEP:
-            action = end.reader.step(request)
-            return lambda: end.transition(buffer, *env.step(action))
-        if kind is Kind.RESET:
-            fields = end.reader.reset(request)
-            options = fields.options
-            if fields.mask is not None:
-                options = {**(options or {}), "reset_mask": fields.mask}
-            return lambda: end.reset_result(
-                buffer, *env.reset(seed=fields.seed, options=options)
-            )
-        if kind is Kind.CALL:
-            call = end.reader.call(request)
-            return lambda: end.call_result(buffer, self._names.answer(call))
-        if kind is Kind.CLOSE:
-            self._closing = True
-            return lambda: end.call_result(buffer, None)
-        raise RemoteProtocolError(f"{kind.name} is no request to a backend")
