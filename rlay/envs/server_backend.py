@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import Any, Final
 
+from gymnasium.vector import AutoresetMode
+
 from rlay.envs.backend_session import BackendSession
 from rlay.envs.display import mode_mismatch
 from rlay.envs.environment_end import ReportOptions
@@ -154,9 +156,10 @@ class ServerBackend:
             env.close()
 
     def _make_env(self, render_mode: str | None, autoreset_mode: str | None) -> None:
+        default_mode = AutoresetMode.NEXT_STEP.value
         wanted = (
             render_mode if self._source.picks_mode else None,
-            autoreset_mode if self._source.vector else None,
+            autoreset_mode or default_mode if self._source.vector else None,
         )
         if self._env is not None:
             if self._source.fixed or wanted == self._made_with:
