@@ -67,8 +67,8 @@ def test_geometry_of_another_generation_is_corrupt(memory, generation):
 def test_b6_every_byte_of_the_head_is_checked(memory):
     """B6: a change of any byte is ChannelCorrupt, or leaves slots that are in the file.
 
-    Only the last capacity can be changed into another sound one, within the padding
-    of its page; the messages then lie where the peer finds no sequence that it knows.
+    Only a capacity can be changed into another sound one, within the padding of its
+    slot's last page: messages then lie where the peer finds no sequence that it knows.
     """
     for offset in range(4096):
         for change in (0x01, 0x80, 0xFF):
@@ -78,10 +78,11 @@ def test_b6_every_byte_of_the_head_is_checked(memory):
             except ChannelCorrupt:
                 assert offset < 40
             else:
-                assert offset >= 36
+                assert offset >= 32
                 assert found.file_bytes <= len(memory)
-                assert found.request_capacity == 128
-                assert offset < 40 or found.reply_capacity == 4096
+                assert found.reply_offset == 8192
+                capacities = (found.request_capacity, found.reply_capacity)
+                assert offset < 40 or capacities == (128, 4096)
             memory[offset] ^= change
 
 
