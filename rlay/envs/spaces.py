@@ -1,6 +1,7 @@
 """Gymnasium's spaces to plain descriptions, and back."""
 
 import inspect
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +18,7 @@ from rlay.protocol.values import Unsendable, encode_value, set_graph_type
 
 set_graph_type(GraphInstance)
 
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _DISCRETE_DTYPE: Final = (
     "dtype" in inspect.signature(spaces.Discrete.__init__).parameters
 )
@@ -170,7 +172,9 @@ def _graph(space: Any, path: str) -> plain.Graph:
 
 def _opaque(space: Any) -> plain.Opaque:
     kind = type(space)
-    return plain.Opaque(f"{kind.__module__}.{kind.__qualname__}", repr(space)[:4096])
+    # An address in a repr would make two equal spaces of two processes differ.
+    text = _ADDRESS.sub("", repr(space))[:4096]
+    return plain.Opaque(f"{kind.__module__}.{kind.__qualname__}", text)
 
 
 _DESCRIBERS: Final[dict[type, Callable[[Any, str], plain.Description]]] = {
