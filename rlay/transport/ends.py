@@ -133,9 +133,13 @@ class MemEnd:
             # Only now: whoever finds the lock free must find the goodbye too.
             self._store.release(self._end)
             self._store.close()
+            self._forget()
 
     def _say_goodbye(self) -> None:
         """Wake the peer, so that it sees the goodbye at once."""
+
+    def _forget(self) -> None:
+        """Drop the session, whose memory goes with its last user."""
 
     @property
     def closed(self) -> bool:

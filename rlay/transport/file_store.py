@@ -345,7 +345,8 @@ class FileStore:
         self._removed = True
 
     def close(self) -> None:
-        """Give back locks and descriptors. Twice is harmless."""
+        """Give back locks, descriptors and the header. Twice is harmless."""
+        self.header = memoryview(b"")
         for end in list(self._locks):
             self.release(end)
         for probe in self._probes:

@@ -179,6 +179,9 @@ class MemClient(MemEnd):
         else:
             self._writer.wake_reader()
 
+    def _forget(self) -> None:
+        self._channel = None
+
 
 def _enter(store: FileStore) -> ChannelFacts:
     """Hold the client end of a living channel and return what its header says."""

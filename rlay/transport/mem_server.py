@@ -243,6 +243,9 @@ class MemServer(MemEnd):
         finally:
             self._wake_client()
 
+    def _forget(self) -> None:
+        self._channel = self._memory = self._geometry = None
+
     def _wake_client(self) -> None:
         self._writer.wake_reader()
         if self._channel is not None:

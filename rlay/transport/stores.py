@@ -64,4 +64,4 @@ class Store(Protocol):
         """Take away the channel's name and files. Twice is harmless."""
 
     def close(self) -> None:
-        """Give back locks and descriptors. Twice is harmless."""
+        """Give back locks, descriptors and memory. Twice is harmless."""
