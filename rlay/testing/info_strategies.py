@@ -316,9 +316,9 @@ def _hidden(draw: st.DrawFn, kinds: dict[str, Callable[[], Any]]) -> Unsendable:
 def _wrapped(draw: st.DrawFn, value: Any, container: str) -> tuple[Any, str]:
     """Return ``value`` in a container among plain values, and the step to it."""
     if container == "dict":
-        siblings = draw(st.dictionaries(_NAMES, plain_values(3), max_size=2))
+        siblings = draw(st.dictionaries(_NAMES, _leaves(), max_size=2))
         name = draw(_NAMES)
         return {**siblings, name: value}, f".{name}"
-    before = draw(st.lists(plain_values(3), max_size=2))
-    items = [*before, value, *draw(st.lists(plain_values(3), max_size=1))]
+    before = draw(st.lists(_leaves(), max_size=2))
+    items = [*before, value, *draw(st.lists(_leaves(), max_size=1))]
     return (items if container == "list" else tuple(items)), f"[{len(before)}]"

@@ -5,15 +5,25 @@ cannot be, and that reason is tried. An environment that differs from its own se
 in this process is named in the output.
 """
 
+from __future__ import annotations
+
+import fractions
+import functools
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
-from tests.support.equality import assert_same_space
+import rlay
+from rlay.testing.environments import ScriptedEnv
+from tests.support.equality import assert_identical, assert_same_space
 from tests.support.pairs import PAIRS, backend_process
 from tests.support.trajectories import difference, record, reference
 
@@ -115,3 +125,75 @@ def test_trajectories_through_rlay_are_those_in_process(
         )
     assert differ == {}
     assert set(differ_from_themselves) <= DIFFER_FROM_THEMSELVES
+
+
+USUAL_REWARDS: list[Any] = [
+    *(0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), True, False),
+    *(0.0, -0.0, 0.1, 5e-324, math.inf, -math.inf, math.nan),
+    *(np.float64(0.1), np.float32(0.1), np.float16(0.1)),
+    *(np.int64(7), np.int32(7), np.int8(-7), np.uint8(7), np.uint64(2**64 - 1)),
+    *(np.bool_(True), np.bool_(False)),
+    np.uint64(0x7FF8_0000_0000_0123).view(np.float64),
+    np.uint32(0x7FC0_0123).view(np.float32),
+]
+UNUSUAL_REWARDS: list[Any] = [
+    *(None, "1", b"1", 2**63, 2**64 - 1, 2**64, -(2**63) - 1, 1j, np.complex64(1j)),
+    *(np.array(0.5), np.array([0.5]), np.zeros(3, np.float32), np.array(1)),
+    *([1.0, 2.0], (1.0, 2.0), {"a": 1.0}, np.longdouble(0.1), fractions.Fraction(1, 3)),
+]
+USUAL_FLAGS: list[Any] = [False, True, np.bool_(False), np.bool_(True)]
+UNUSUAL_FLAGS: list[Any] = [0, 1, None, "", np.array(True), np.int64(1), 0.0, [], [0]]
+
+
+def part_of_a_transition(place: int, values: list[Any]) -> ScriptedEnv:
+    """Make an environment whose n-th step has the n-th value at ``place``."""
+
+    def step(env, action):
+        transition: list[Any] = [0, 0.0, False, False, {}]
+        transition[place] = values[action]
+        return tuple(transition)
+
+    return ScriptedEnv(observation_space=spaces.Discrete(2), step_fn=step)
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [(1, USUAL_REWARDS), (2, USUAL_FLAGS), (3, USUAL_FLAGS)],
+    ids=["reward", "terminated", "truncated"],
+)
+def test_rewards_and_flags_keep_their_type_and_bits(place, values, paradigm, children):
+    """A bool, an int, a float or a numpy number arrives as exactly that."""
+    target = functools.partial(part_of_a_transition, place, values)
+    with (
+        backend_process(children) as process,
+        PAIRS[paradigm](process, target) as (local, remote),
+    ):
+        for index, value in enumerate(values):
+            remote.reset()
+            expected = local.step(index)
+            assert_identical(remote.step(index), expected, f"{value!r}")
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [(1, UNUSUAL_REWARDS), (2, UNUSUAL_FLAGS), (3, UNUSUAL_FLAGS)],
+    ids=["reward", "terminated", "truncated"],
+)
+def test_unusual_rewards_and_flags_arrive_as_they_are_or_are_refused(
+    place, values, paradigm, children
+):
+    """Nothing is turned into something else: it is identical, or an error says why."""
+    target = functools.partial(part_of_a_transition, place, values)
+    with (
+        backend_process(children) as process,
+        PAIRS[paradigm](process, target) as (local, remote),
+    ):
+        for index, value in enumerate(values):
+            remote.reset()
+            try:
+                transition = remote.step(index)
+            except rlay.RLayError:
+                continue
+            assert_identical(transition, local.step(index), f"{value!r}")

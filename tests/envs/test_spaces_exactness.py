@@ -1,6 +1,9 @@
 """Any space, and any of its elements, arrives through RLay as it was sent."""
 
+from __future__ import annotations
+
 import functools
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlay import SpaceMismatch
+from rlay import RLayError, SpaceMismatch
 from rlay.testing.environments import EchoEnv, ScriptedEnv
 from rlay.testing.strategies import elements, spaces_of_any_kind
 from tests.support.equality import assert_identical, assert_same_space
@@ -132,20 +135,108 @@ BROKEN_PROMISES: dict[str, tuple[spaces.Space[Any], Any, str]] = {
 
 
 @pytest.mark.parametrize("paradigm", PAIRS)
-@pytest.mark.parametrize("case", BROKEN_PROMISES)
 def test_an_observation_that_was_not_promised_is_refused_with_its_path(
-    case, paradigm, children
+    paradigm, children
 ):
     """SpaceMismatch names the path; the environment can be reset and used."""
-    space, observation, path = BROKEN_PROMISES[case]
-    target = functools.partial(promise, space, observation)
-    with (
-        backend_process(children) as process,
-        PAIRS[paradigm](process, target) as (_, remote),
-    ):
-        remote.reset(seed=1)
-        with pytest.raises(SpaceMismatch) as caught:
-            remote.step(0)
-        assert path in str(caught.value)
-        observation, _ = remote.reset(seed=1)
-        assert observation in remote.observation_space
+    with backend_process(children) as process:
+        for case, (space, observation, path) in BROKEN_PROMISES.items():
+            target = functools.partial(promise, space, observation)
+            with PAIRS[paradigm](process, target) as (_, remote):
+                remote.reset(seed=1)
+                with pytest.raises(SpaceMismatch) as caught:
+                    remote.step(0)
+                assert path in str(caught.value), case
+                first, _ = remote.reset(seed=1)
+                assert first in remote.observation_space, case
+
+
+def unusual_observations():
+    """Return observations that are almost what their space promises, by name."""
+    two, vector = spaces.Discrete(2), spaces.Box(-1, 1, (2,), np.float32)
+    scalar, pair = spaces.Box(-1, 1, (), np.float64), spaces.Dict(b=two, a=vector)
+    integer = spaces.Box(-9, 9, (), np.int32)
+    ones = np.ones(2, np.float32)
+    return {
+        "int": (two, 1),
+        "numpy.int32": (two, np.int32(1)),
+        "bool": (two, True),
+        "numpy.bool": (two, np.bool_(True)),
+        "0-d array": (two, np.array(1)),
+        "1-d array": (two, np.array([1])),
+        "float": (two, 1.0),
+        "out of range": (two, 7),
+        "beyond int64": (two, 2**63),
+        "float for a 0-d box": (scalar, 0.5),
+        "numpy.float64 for a 0-d box": (scalar, np.float64(0.5)),
+        "numpy.int32 for a 0-d box": (integer, np.int32(3)),
+        "list for a box": (vector, [1.0, 1.0]),
+        "big-endian for a box": (vector, ones.astype(">f4")),
+        "strided for a box": (vector, np.ones(4, np.float32)[::2]),
+        "masked for a box": (vector, np.ma.masked_array(ones, [True, False])),
+        "bool for multi-binary": (spaces.MultiBinary(2), np.array([True, False])),
+        "int64 for multi-binary": (spaces.MultiBinary(2), np.array([1, 0])),
+        "int32 for multi-discrete": (spaces.MultiDiscrete([3]), np.ones(1, np.int32)),
+        "numpy.str_ for text": (spaces.Text(3), np.str_("abc")),
+        "bytes for text": (spaces.Text(3), b"abc"),
+        "foreign characters in text": (spaces.Text(3), "äöü"),
+        "lone surrogate in text": (spaces.Text(3), "a\ud800b"),
+        "list for a tuple": (spaces.Tuple([two, vector]), [1, ones]),
+        "int in a tuple": (spaces.Tuple([two, vector]), (1, ones)),
+        "keys in another order": (pair, {"b": 1, "a": ones}),
+        "keys in the order of the space": (pair, {"a": ones, "b": 1}),
+        "one more key": (pair, {"a": ones, "b": 1, "c": 2}),
+        "ordered dict": (pair, OrderedDict(a=ones, b=1)),
+        "list for a sequence": (spaces.Sequence(two), [1, 0]),
+        "empty sequence": (spaces.Sequence(two), ()),
+        "array for a sequence": (spaces.Sequence(two), np.array([1, 0])),
+        "tuple for a graph": (spaces.Graph(two, None), (np.array([1]), None, None)),
+        "links without edges": (
+            spaces.Graph(two, None),
+            spaces.GraphInstance(np.array([1]), None, np.zeros((1, 2), np.int32)),
+        ),
+        "int64 links": (
+            spaces.Graph(two, two),
+            spaces.GraphInstance(np.array([1]), np.array([1]), np.zeros((1, 2), int)),
+        ),
+        "int for the index of a one-of": (spaces.OneOf([two, vector]), (1, ones)),
+        "list for a one-of": (spaces.OneOf([two, vector]), [np.int64(1), ones]),
+        "index out of range": (spaces.OneOf([two, vector]), (np.int64(2), ones)),
+        "index of another part": (spaces.OneOf([two, vector]), (np.int64(0), ones)),
+    }
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+def test_an_unusual_observation_arrives_as_it_is_or_is_refused(paradigm, children):
+    """Nothing is turned into something else: it is identical, or an error says why."""
+    with backend_process(children) as process:
+        for case, (space, observation) in unusual_observations().items():
+            target = functools.partial(promise, space, observation)
+            with PAIRS[paradigm](process, target) as (local, remote):
+                remote.reset(seed=1)
+                local.reset(seed=1)
+                try:
+                    transition = remote.step(0)
+                except RLayError:
+                    continue
+                assert_identical(transition, local.step(0), case)
+
+
+def test_what_environments_often_return_is_not_refused(children):
+    """An int for a Discrete, a number for a 0-d Box, and keys in another order."""
+    often = (
+        *("int", "numpy.int32", "numpy.float64 for a 0-d box", "beyond int64"),
+        *("keys in another order", "int in a tuple", "foreign characters in text"),
+        *("int for the index of a one-of", "big-endian for a box"),
+    )
+    refused = {}
+    with backend_process(children) as process:
+        for case in often:
+            target = functools.partial(promise, *unusual_observations()[case])
+            with PAIRS["ClientEnv"](process, target) as (_, remote):
+                remote.reset(seed=1)
+                try:
+                    remote.step(0)
+                except SpaceMismatch as error:
+                    refused[case] = str(error)
+    assert refused == {}

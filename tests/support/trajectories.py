@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -47,9 +48,11 @@ def record(env: gymnasium.Env[Any, Any], actions: list[Any]) -> Trajectory:
     return calls
 
 
-@functools.lru_cache(maxsize=12)  # a family, for both paradigms
-def reference(name: str) -> tuple[list[Any], Trajectory, str | None]:
-    """Run a registered environment twice in this process.
+Reference = tuple[list[Any], Trajectory, str | None]
+
+
+def run_twice(make: Callable[[], gymnasium.Env[Any, Any]]) -> Reference:
+    """Run an environment twice in this process.
 
     Returns:
         The actions, the first run, and how the second differed from it, or None.
@@ -57,11 +60,17 @@ def reference(name: str) -> tuple[list[Any], Trajectory, str | None]:
     runs = []
     actions: list[Any] = []
     for _ in range(2):
-        env = gymnasium.make(name)
+        env = make()
         actions = actions_of(env)
         runs.append(record(env, actions))
         env.close()
     return actions, runs[0], difference(runs[1], runs[0])
+
+
+@functools.lru_cache(maxsize=12)  # a family, for both paradigms
+def reference(name: str) -> Reference:
+    """Run a registered environment twice in this process, once for all tests."""
+    return run_twice(functools.partial(gymnasium.make, name))
 
 
 def difference(actual: Trajectory, expected: Trajectory) -> str | None:
