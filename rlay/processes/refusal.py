@@ -9,6 +9,7 @@ from typing import Final
 from rlay.errors import ConnectTimeout, RLayError
 from rlay.protocol.constants import CloseReason, ErrorCode
 from rlay.protocol.greeting import Refusal
+from rlay.transport.inspection import clean_channel
 from rlay.transport.mem_server import MemServer
 
 _log = logging.getLogger("rlay.processes.refusal")
@@ -38,7 +39,7 @@ class RefusedChannel:
             RLayError: It cannot be made, as when somebody else took the name.
         """
         self._refusal = Refusal(ErrorCode.ENVIRONMENT_GONE, reason)
-        self._server = MemServer.create(name, directory)
+        self._server = MemServer.create(name, directory, program=f"gone: {reason}")
 
     def look(self) -> None:
         """Refuse the client that is there, if any; hardly waits."""
@@ -66,6 +67,5 @@ class RefusedChannel:
 
 def remove_stale(name: str, directory: str | os.PathLike[str] | None) -> None:
     """Remove what a program that was killed left of its channel."""
-    # Making a channel replaces a stale one of its name, and only a stale one.
     with contextlib.suppress(RLayError):
-        MemServer.create(name, directory).close(CloseReason.ENVIRONMENT_EXITED)
+        clean_channel(name, directory)

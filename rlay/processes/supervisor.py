@@ -212,7 +212,7 @@ class Supervisor:
         member.state = State.PAUSED
         member.due = self._clock() + delay
         _log.warning(
-            "%s %s; starting it again in %g s (restart %d of %s)",
+            "%s %s; starting it again in %g s (restart %d; the quota is %s)",
             member.name,
             ending,
             delay,

@@ -1,0 +1,153 @@
+"""``rlay demo``: both paradigms at work, shown to be exact, and measured."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Final
+
+import click
+
+from rlay.cli import logs
+from rlay.cli.tables import number, print_table
+from rlay.cli.words import Failed, directory_option, where
+
+ENVIRONMENT: Final = "CartPole-v1"
+STEPS: Final = 2000
+SEED: Final = 20
+_END_LIMIT_S: Final = 10.0
+_GAME: Final = """\
+import sys
+import gymnasium, rlay
+env = gymnasium.make(sys.argv[1])
+with rlay.ClientBackend(env, name=sys.argv[2], directory=sys.argv[3]) as backend:
+    backend.run(sessions=1)
+"""
+
+
+@click.command()
+@directory_option
+def demo(directory: str | None) -> None:
+    """Run CartPole-v1 in a second process, both ways, and measure it.
+
+    Shows that environments behind RLay return what they return in this process, bit
+    for bit, and how many steps per second they make: here, through RLay, and through
+    Gymnasium's own AsyncVectorEnv. Takes about 20 seconds.
+    """
+    logs.configure(quiet=True)
+    # The worker is forked: first, so that there is nothing for it to inherit.
+    with _async_vector_env() as vector, _both_ways(where(directory)) as environments:
+        _prove(environments)
+        _measure(vector, environments)
+
+
+@contextmanager
+def _async_vector_env() -> Iterator[Any]:
+    from gymnasium.vector import AsyncVectorEnv
+
+    from rlay.cli.demo_contest import make_cartpole
+
+    with closing(AsyncVectorEnv([make_cartpole])) as vector:
+        yield vector
+
+
+@contextmanager
+def _both_ways(directory: str) -> Iterator[dict[str, Any]]:
+    """Start the environment in a second process, twice, and the game in a third."""
+    import rlay
+    from rlay.processes.child import ChildProcess
+
+    click.echo(
+        f"1. A second process serves {ENVIRONMENT}; rlay.ClientEnv steps it from here."
+    )
+    client_env = rlay.spawn(ENVIRONMENT, directory=directory)
+    with closing(client_env):
+        click.echo(
+            f"2. A third process plays {ENVIRONMENT} in a loop of its own and asks for "
+            "each action;\n   rlay.ServerEnv answers from here."
+        )
+        name = f"demo-{secrets.token_hex(4)}"
+        with closing(rlay.ServerEnv(name, directory=directory)) as server_env:
+            words = [sys.executable, "-c", _GAME, ENVIRONMENT, name, directory]
+            game = ChildProcess.start(words)
+            try:
+                server_env.wait_until_connected()
+                yield {"ClientEnv": client_env, "ServerEnv": server_env}
+            finally:
+                server_env.close()
+                ending = game.wait(_END_LIMIT_S) or game.end()
+                game.end()
+            if ending.code != 0:
+                raise Failed(f"the game {ending.with_lines()}")
+
+
+def _prove(environments: dict[str, Any]) -> None:
+    from rlay.cli.demo_contest import make_cartpole
+    from rlay.cli.demo_trajectory import first_difference, trajectory
+
+    with closing(make_cartpole()) as here:
+        expected = trajectory(here, STEPS, SEED)
+    for name, env in environments.items():
+        difference = first_difference(expected, trajectory(env, STEPS, SEED))
+        if difference is not None:
+            raise Failed(f"{name} differs from the same environment here: {difference}")
+    episodes = sum(event.name == "reset" for event in expected)
+    click.echo(
+        f"3. Exact: the same {STEPS:,} actions gave the same {STEPS:,} observations, "
+        "rewards, flags\n"
+        f"   and infos in all three, bit for bit, over {episodes} episodes."
+    )
+
+
+def _measure(vector: Any, environments: dict[str, Any]) -> None:
+    from rlay.cli.demo_contest import contest, make_cartpole
+
+    click.echo(
+        "4. Fast: steps per second, measured now (the median of alternating runs)."
+    )
+    with closing(make_cartpole()) as here:
+        results = contest(
+            {
+                "in this process": here,
+                "RLay, ClientEnv": environments["ClientEnv"],
+                "RLay, ServerEnv": environments["ServerEnv"],
+                "AsyncVectorEnv(1)": vector,
+            },
+            on_round=_show_round if sys.stdout.isatty() else None,
+        )
+    base, slow = results["in this process"], results["AsyncVectorEnv(1)"]
+    click.echo()
+    print_table(
+        (ENVIRONMENT, "STEPS/S", "OF IN-PROCESS", "TIMES ASYNCVECTORENV"),
+        [
+            (name, number(rate), f"{rate / base:.0%}", f"{rate / slow:.1f}")
+            for name, rate in results.items()
+        ],
+        ("STEPS/S", "OF IN-PROCESS", "TIMES ASYNCVECTORENV"),
+    )
+    click.echo()
+    click.echo(_machine())
+
+
+def _show_round(done: int, rounds: int) -> None:
+    # Nothing livelier: a thread that draws would be measured too.
+    text = f"   round {done + 1} of {rounds}" if done < rounds else ""
+    click.echo(f"\r{text:<30}\r", nl=False)
+
+
+def _machine() -> str:
+    import platform
+
+    import gymnasium
+
+    return (
+        f"{_usable_cpus()} CPUs, Python {platform.python_version()}, "
+        f"gymnasium {gymnasium.__version__}, {platform.system()} {platform.machine()}"
+    )
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

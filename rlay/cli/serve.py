@@ -1,0 +1,112 @@
+"""``rlay serve``: an environment, for a ``ClientEnv`` in another process."""
+
+from typing import Any
+
+import click
+
+from rlay.cli import logs
+from rlay.cli.words import (
+    MAX_CHANNELS,
+    ChannelName,
+    JsonObject,
+    directory_option,
+    group_names,
+    where,
+)
+from rlay.processes.quota import DEFAULT_LIMIT, DEFAULT_WINDOW_S
+from rlay.processes.served import ServeCommand
+from rlay.protocol.constants import MAX_NUM_ENVS
+
+
+@click.command()
+@click.argument("target")
+@click.option(
+    "--name",
+    "-n",
+    metavar="N",
+    type=ChannelName(),
+    envvar="RLAY_CHANNEL",
+    required=True,
+    help="Of the channel. Default: $RLAY_CHANNEL.",
+)
+@click.option(
+    "--num-envs",
+    metavar="K",
+    type=click.IntRange(1, MAX_NUM_ENVS),
+    default=1,
+    help="Environments on the channel, stepped as one batch by a ClientVectorEnv.",
+)
+@click.option(
+    "--channels",
+    metavar="C",
+    type=click.IntRange(1, MAX_CHANNELS),
+    help="Serve N.0 to N.C-1, each with an environment and a process of its own; "
+    'ClientEnv("N.*") takes the first free one.',
+)
+@click.option(
+    "--kwargs",
+    metavar="JSON",
+    type=JsonObject(),
+    help="Keyword arguments of the environment.",
+)
+@click.option(
+    "--render-mode", metavar="M", help="How it renders. Default: the client decides."
+)
+@click.option(
+    "--allow",
+    metavar="NAME",
+    multiple=True,
+    help="An attribute or a method that the client may use. May be repeated.",
+)
+@click.option("--once", is_flag=True, help="End when the first client has left.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Start a crashed environment again, "
+    f"{DEFAULT_LIMIT} times within {DEFAULT_WINDOW_S / 60:g} minutes.",
+)
+@directory_option
+@click.option("--verbose", "-v", is_flag=True, help="Log more.")
+@click.option("--quiet", "-q", is_flag=True, help="Log only warnings and errors.")
+def serve(
+    target: str,
+    name: str,
+    num_envs: int,
+    channels: int | None,
+    kwargs: dict[str, Any] | None,
+    render_mode: str | None,
+    allow: tuple[str, ...],
+    once: bool,
+    restart: bool,
+    directory: str | None,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """Serve an environment to algorithms in other processes.
+
+    TARGET is a Gymnasium id, module:ID, or module:callable (which returns an
+    environment). Modules are found in the current directory too.
+
+    \b
+    rlay serve CartPole-v1 --name cartpole
+    rlay serve simulator:make_env --name sim --kwargs '{"level": 3}' --restart
+    rlay serve CartPole-v1 --name cartpole --channels 4
+
+    It serves one client after the other until it is stopped: Ctrl-C or SIGTERM say
+    goodbye to the client and leave no files. An environment that calls sys.exit(code)
+    ends it with that code.
+    """  # noqa: D301 - click reads the backspaces
+    names = [name] if channels is None else group_names(name, channels)
+    console = logs.configure(verbose=verbose, quiet=quiet)
+    flags = {"--once": once, "--verbose": verbose, "--quiet": quiet}
+    options = tuple(flag for flag, wanted in flags.items() if wanted)
+    command = ServeCommand(
+        target, where(directory), kwargs, num_envs, render_mode, allow, options
+    )
+    if channels is None and not restart:
+        from rlay.cli.serving import serve_here
+
+        return serve_here(command, name, once=once, console=console)
+    from rlay.cli.supervising import serve_in_processes
+
+    return serve_in_processes(command, names, restart=restart, console=console)

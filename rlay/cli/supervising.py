@@ -1,0 +1,126 @@
+"""Environments served by processes of their own, which this one watches."""
+
+import contextlib
+import logging
+import time
+from typing import Final
+
+from rich.console import Console
+
+from rlay.cli.live import LiveTable
+from rlay.cli.signals import stops_call
+from rlay.errors import RLayError
+from rlay.processes.child import ChildProcess
+from rlay.processes.quota import RestartQuota
+from rlay.processes.refusal import RefusedChannel, remove_stale
+from rlay.processes.served import ServeCommand
+from rlay.processes.supervisor import Member, State, Supervisor
+from rlay.transport.inspection import inspect_channel
+
+_log = logging.getLogger("rlay.cli.serve")
+
+_LINGER_S: Final = 3.0
+"""How long clients are still told why there is no environment any more."""
+
+
+def serve_in_processes(
+    command: ServeCommand, names: list[str], *, restart: bool, console: Console | None
+) -> int:
+    """Serve each channel by a process, until a stop is requested or all have ended.
+
+    Args:
+        command: What to serve.
+        names: Of the channels.
+        restart: Whether a crashed environment is started again.
+        console: The terminal, if there is one.
+
+    Returns:
+        The exit code.
+    """
+    serving = _Serving(command, names, restart)
+    if console is not None and "--quiet" not in command.options:
+        serving.table = LiveTable(console, names, command.directory, serving.note)
+    with serving.table or contextlib.nullcontext():
+        return serving.run()
+
+
+class _Serving:
+    """The processes of one ``rlay serve``."""
+
+    def __init__(self, command: ServeCommand, names: list[str], restart: bool) -> None:
+        self.table: LiveTable | None = None
+        self._command = command
+        self._several = len(names) > 1
+        self._refused: list[RefusedChannel] = []
+        self._supervisor = Supervisor(
+            names,
+            self._launch,
+            is_up=self._is_up,
+            make_quota=RestartQuota if restart else None,
+            after_end=self._after_end,
+            on_tick=self._tick,
+        )
+
+    def run(self) -> int:
+        try:
+            with stops_call(self._stop):
+                code = self._supervisor.run()
+                self._linger()
+        finally:
+            for refused in self._refused:
+                refused.close()
+        return code
+
+    def note(self, name: str) -> str:
+        member = self._member(name)
+        if member.state is State.FAILED:
+            return f"failed: {member.reason}"
+        restarts = f", {member.restarts} restarts" if member.restarts else ""
+        return f"{member.state.value}{restarts}"
+
+    def _member(self, name: str) -> Member:
+        return next(m for m in self._supervisor.members if m.name == name)
+
+    def _launch(self, name: str) -> ChildProcess:
+        echo = f"[{name}] " if self._several else ""
+        return ChildProcess.start(self._command.words(name), echo=echo)
+
+    def _is_up(self, name: str) -> bool:
+        with contextlib.suppress(RLayError):
+            server = inspect_channel(name, self._command.directory).server
+            return server is not None and server.held
+        return False
+
+    def _stop(self, signal_name: str) -> None:
+        if not self._supervisor.stopping:
+            _log.info("stopping, because of %s", signal_name)
+        self._supervisor.stop()
+
+    def _after_end(self, member: Member) -> None:
+        remove_stale(member.name, self._command.directory)
+        if member.state is State.FAILED and member.quota is not None:
+            self._refuse(member)
+
+    def _refuse(self, member: Member) -> None:
+        reason = f"the environment of {member.name!r} {member.reason}"
+        try:
+            refused = RefusedChannel(member.name, self._command.directory, reason)
+        except RLayError as error:
+            _log.info("clients of %s cannot be told: %s", member.name, error)
+        else:
+            self._refused.append(refused)
+
+    def _tick(self) -> None:
+        for refused in self._refused:
+            refused.look()
+        if self.table is not None:
+            self.table.refresh()
+
+    def _linger(self) -> None:
+        """Tell clients that come a little late, if there is anything to tell."""
+        until = time.monotonic() + _LINGER_S
+        while (
+            self._refused and not self._supervisor.stopping and time.monotonic() < until
+        ):
+            self._tick()
+            time.sleep(0.05)
