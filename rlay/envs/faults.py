@@ -1,5 +1,6 @@
 """Exceptions to Failures and back: what crosses is text and a number."""
 
+import re
 import traceback
 from typing import Any
 
@@ -15,7 +16,7 @@ from rlay.errors import (
     RLayError,
     SpaceMismatch,
 )
-from rlay.protocol.constants import CloseReason, ErrorCode
+from rlay.protocol.constants import ErrorCode
 from rlay.protocol.reports import TAIL_NAMES, FailureFields, environment_failure
 from rlay.protocol.tails import inner_path
 from rlay.protocol.values import Unsendable
@@ -71,8 +72,12 @@ def error_of(failure: FailureFields) -> RLayError:
     """Return the exception that a Failure stands for at the algorithm's end."""
     if failure.code == ErrorCode.SPACE_MISMATCH:
         return SpaceMismatch(failure.remote_message)
-    if failure.code in (ErrorCode.TOO_LARGE, ErrorCode.PROTOCOL):
+    if failure.code == ErrorCode.PROTOCOL:
         return RemoteProtocolError(failure.remote_message)
+    if failure.code == ErrorCode.TOO_LARGE:
+        numbers = re.findall("[0-9]{1,18}", failure.remote_message)
+        if len(numbers) >= 2:
+            return MessageTooLarge(int(numbers[0]), int(numbers[1]))
     return RemoteEnvError(
         failure.remote_type, failure.remote_message, failure.remote_traceback
     )
@@ -94,8 +99,6 @@ def unsendable_request(error: Unsendable, what: str) -> LocalProtocolError:
 
 def lost_error(error: RLayError, executed: bool | None) -> EnvLost:
     """Return the error that says that this life of the environment is over."""
-    if isinstance(error, PeerGone) and error.reason == CloseReason.ENVIRONMENT_EXITED:
-        executed = None
     fate = {
         False: "the request in flight, if any, was not run",
         None: "the request in flight may have run",

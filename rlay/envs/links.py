@@ -20,6 +20,7 @@ from rlay.envs.timeouts import Timeouts
 from rlay.errors import (
     CloseTimeout,
     LocalProtocolError,
+    MessageTooLarge,
     RemoteProtocolError,
     ResetTimeout,
     RLayError,
@@ -67,6 +68,8 @@ class AlgorithmLink:
     """The state while it is awaited."""
     _outstanding: ClassVar[RequesterState | ResponderState]
     """The state in which a message in must be discarded before the next one out."""
+    _at_rest: ClassVar[RequesterState | ResponderState]
+    """The state in which the next message out may begin."""
 
     def __init__(
         self,
@@ -123,8 +126,8 @@ class AlgorithmLink:
         next_message, give_up = self._next, self._give_up
 
         def step(action: Any, reset_mask: Any = None) -> Any:
-            sequence = begin()
             try:
+                sequence = begin()
                 if write_steady[sequence & 1](action):
                     send(sequence)
                 else:
@@ -150,11 +153,7 @@ class AlgorithmLink:
         try:
             overflow = self._writer.step(buffer, action, reset_mask)
         except Unsendable as error:
-            self._machine.cancel()
             raise invalid_action(error) from None
-        except BaseException:
-            self._machine.cancel()
-            raise
         if overflow is None:
             self.channel.send(sequence)
         else:
@@ -222,13 +221,9 @@ class AlgorithmLink:
     # ----------------------------------------------------------------- exchange
 
     def _say(self, write: Write, patience: Deadline) -> None:
-        sequence = self._begin()
         try:
+            sequence = self._begin()
             overflow = write(self.channel.outgoing[sequence & 1])
-        except Unsendable:
-            self._machine.cancel()
-            raise
-        try:
             if overflow is None:
                 self.channel.send(sequence)
             else:
@@ -240,6 +235,8 @@ class AlgorithmLink:
     def _send_parts(self, sequence: int, payload: bytes, patience: Deadline) -> None:
         try:
             self.channel.send_parts(sequence, payload, patience)
+        except MessageTooLarge:
+            raise  # before anything was sent
         except BaseException:
             # Half a message is out: nothing more can be said in this session.
             self._machine.lose()
@@ -272,6 +269,7 @@ class AlgorithmLink:
 
     def _settle(self, patience: Deadline) -> None:
         """Wait for an outstanding message and discard it."""
+        self._reconcile()
         try:
             while self._machine.state is self._outstanding:
                 message = self.channel.receive(patience)
@@ -288,19 +286,37 @@ class AlgorithmLink:
             failure = self._reader.failure(message)
             self.channel.take()
             raise error_of(failure)
-        self._machine.lose()
         raise RemoteProtocolError(f"{kind.name} came in place of {wanted.name}")
 
     def _give_up(self, error: BaseException) -> None:
-        """Take note that nothing came in; say so if the other end is gone."""
-        waits = self._machine.state is self._awaiting
-        executed = None if waits and self.channel.request_taken else False
-        self._abandon()
+        """Set the session right after a failure; say so if the other end is gone."""
+        self._reconcile()
+        pending = self._machine.state is self._outstanding
         if is_loss(error) and isinstance(error, RLayError):
+            executed = None if pending and self.channel.request_taken else False
             self._machine.lose()
             raise lost_error(error, executed) from error
+        if isinstance(error, MessageTooLarge) and not pending:
+            return  # it was not sent, at this end or at the other: no harm was done
         if isinstance(error, RemoteProtocolError):
             self._machine.lose()
+
+    def _reconcile(self) -> None:
+        """Make the machine say what is so, wherever a call was broken off.
+
+        A signal may interrupt between any two instructions. A message that was not
+        published is undone, one that was is to be awaited and discarded, and what
+        came in is taken, so that nobody meets it later.
+        """
+        machine = self._machine
+        if machine.state is self._awaiting:
+            sequence = machine.sequence
+            if self.channel.outgoing[sequence & 1].sequence == sequence:
+                self._abandon()
+            else:
+                machine.cancel()
+        if machine.state is self._at_rest:
+            self.channel.take()
 
     def _abandon(self) -> None:
         """Stop waiting: what comes late will be discarded."""
@@ -312,6 +328,7 @@ class ClientLink(AlgorithmLink):
     _wanted: ClassVar[Outcome] = Outcome.ACCEPT
     _awaiting: ClassVar[RequesterState | ResponderState] = RequesterState.WAITING
     _outstanding: ClassVar[RequesterState | ResponderState] = RequesterState.LATE
+    _at_rest: ClassVar[RequesterState | ResponderState] = RequesterState.IDLE
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""
@@ -355,6 +372,7 @@ class ServerLink(AlgorithmLink):
     _wanted: ClassVar[Outcome] = Outcome.RUN
     _awaiting: ClassVar[RequesterState | ResponderState] = ResponderState.READY
     _outstanding: ClassVar[RequesterState | ResponderState] = ResponderState.READY
+    _at_rest: ClassVar[RequesterState | ResponderState] = ResponderState.RUNNING
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""
