@@ -1,0 +1,181 @@
+"""The documentation: its links lead somewhere, its programs run, nothing is missing."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import rlay
+from rlay import errors
+from rlay.envs import timeouts
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+TUTORIAL = ROOT / "docs" / "tutorial"
+REFERENCE = ROOT / "docs" / "reference"
+
+# A block with the name of a file in its first line is a program: it is run as it is.
+_PROGRAM = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`]*`")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def programs(page):
+    """Return the programs of a page by their file names."""
+    return dict(_PROGRAM.findall(page.read_text()))
+
+
+def prose(page):
+    """Return a page's text without its blocks and pieces of code."""
+    return _CODE.sub("", _FENCED.sub("", page.read_text()))
+
+
+def anchors(page):
+    """Return the anchors of a page's headings."""
+    headings = _HEADING.findall(_FENCED.sub("", page.read_text()))
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def reference():
+    """Return the text of all pages of reference."""
+    return "\n".join(page.read_text() for page in sorted(REFERENCE.glob("*.md")))
+
+
+def documented_parameters(name):
+    """Return the parameters in the first table below a name's heading."""
+    page = (REFERENCE / "python.md").read_text()
+    section = page.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+# ------------------------------------------------------------------------------- links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_exist(page):
+    """Every link within the repository resolves, its anchor too."""
+    for link in _LINK.findall(prose(page)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link} in {page.name} leads nowhere"
+        assert target.is_relative_to(ROOT), f"{link} leaves the repository"
+        if anchor:
+            assert anchor in anchors(target), f"no heading for {link} in {page.name}"
+
+
+def test_every_page_of_docs_is_linked_from_another_one():
+    """No page can be found by its file name alone."""
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in _LINK.findall(prose(page))
+        if "://" not in link
+    }
+    orphans = [page for page in PAGES if page not in linked and "docs" in page.parts]
+    # A link to a directory stands for the pages in it that it lists.
+    orphans = [page for page in orphans if page.parent not in linked]
+    assert orphans == []
+
+
+# ---------------------------------------------------------------------------- programs
+
+
+@pytest.fixture
+def start(children, tmp_path):
+    """Start a program of a page as a file in a directory of its own."""
+
+    def start_program(page, name):
+        (tmp_path / name).write_text(programs(page)[name])
+        return children.start_command([sys.executable, name], cwd=tmp_path)
+
+    return start_program
+
+
+def test_every_program_of_the_readme_is_tested_here():
+    """A program that is added to the README must be run below."""
+    assert set(programs(ROOT / "README.md")) == {
+        "environment.py",
+        "algorithm.py",
+        "game.py",
+        "trainer.py",
+    }
+
+
+def test_readme_client_env_example_plays_five_hundred_steps(start):
+    """The two programs find each other, and both end by themselves."""
+    page = ROOT / "README.md"
+    backend, algorithm = start(page, "environment.py"), start(page, "algorithm.py")
+    algorithm.wait()
+    backend.wait()
+    assert "rewards: 500.0" in algorithm.stdout
+
+
+def test_readme_server_env_example_walks_to_both_ends(start):
+    """The game asks, the trainer decides, and both end by themselves."""
+    page = ROOT / "README.md"
+    trainer, game = start(page, "trainer.py"), start(page, "game.py")
+    trainer.wait()
+    game.wait()
+    assert "the walk ended at 5.0 with reward 1.0" in trainer.stdout
+    assert "the walk ended at -5.0 with reward 0.0" in trainer.stdout
+
+
+# ------------------------------------------------------------------------ completeness
+
+
+@pytest.mark.parametrize("name", sorted(rlay.__all__))
+def test_public_name_is_in_the_reference(name):
+    """Everything in ``rlay.__all__`` stands in docs/reference."""
+    assert re.search(rf"\b{name}\b", reference())
+
+
+@pytest.mark.parametrize("name", sorted(errors.__all__))
+def test_error_is_in_the_troubleshooting_page(name):
+    """Every exception has its row: what it means, and what to do."""
+    page = ROOT / "docs" / "guide" / "troubleshooting.md"
+    assert f"`{name}`" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ClientEnv",
+        "ClientVectorEnv",
+        "ServerEnv",
+        "ServerVectorEnv",
+        "ServerBackend",
+        "ClientBackend",
+        "spawn",
+    ],
+)
+def test_every_parameter_is_in_the_reference(name):
+    """No parameter of a public class is left out, and none is invented."""
+    parameters = set(inspect.signature(getattr(rlay, name)).parameters)
+    assert documented_parameters(name) == parameters
+
+
+@pytest.mark.parametrize("phase", ["connect", "reset", "step", "close"])
+def test_default_timeout_in_the_reference_is_the_real_one(phase):
+    """The table of time-outs says what the code does."""
+    default = getattr(timeouts, f"DEFAULT_{phase.upper()}_S")
+    assert f"| `{phase}_timeout` | {default:g} |" in reference()
+
+
+def test_every_environment_variable_is_in_the_reference():
+    """What the package reads from the environment is documented."""
+    sources = [path.read_text() for path in (ROOT / "rlay").rglob("*.py")]
+    found = set(re.findall(r"\bRLAY_[A-Z_]+\b", "\n".join(sources)))
+    assert found, "no variable was found: the pattern is wrong"
+    missing = {name for name in found if f"`{name}`" not in reference()}
+    assert missing == set()
