@@ -238,7 +238,7 @@ class Responder:
 
     def cancel(self) -> None:
         """Undo :meth:`answer`: nothing was sent."""
-        if self.state is _READY:
+        if self.state is _READY and self.sequence:
             self.state = _RUNNING
 
     def lose(self) -> None:

@@ -25,10 +25,12 @@ from rlay.protocol.constants import (
     MAX_NUM_ENVS,
     PROTOCOL_MINOR,
     PROTOCOL_VERSION,
+    UINT32_MASK,
     Capability,
     ErrorCode,
     Paradigm,
 )
+from rlay.protocol.fields import Fields
 from rlay.protocol.spaces import Description, pack_space, unpack_space
 from rlay.protocol.values import decode_value, encode_value
 
@@ -95,19 +97,24 @@ class EnvironmentFacts:
         Raises:
             DecodeError: It is malformed, or its layouts are not those that follow
                 from its spaces.
+            MessageTooLarge: An observation or an action exceeds 1 GiB.
         """
-        fields = _Fields(data, "$.environment")
+        fields = Fields(data, "$.environment")
         facts = cls(
             unpack_space(fields.get("observation_space", list), "$.observation_space"),
             unpack_space(fields.get("action_space", list), "$.action_space"),
-            fields.count("num_envs", MAX_NUM_ENVS),
+            fields.count("num_envs", MAX_NUM_ENVS, least=1),
             fields.get("metadata", dict),
             fields.optional("render_mode", str),
             fields.optional("spec", dict),
             fields.get("allow", dict),
-            fields.optional("autoreset_mode", str),
+            fields.autoreset_mode(),
             fields.get("vector", bool),
         )
+        if any(type(is_method) is not bool for is_method in facts.allow.values()):
+            raise DecodeError("expected bools", "$.environment.allow")
+        if facts.num_envs > 1 and not facts.vector:
+            raise DecodeError("several environments without a vector", "$.environment")
         agreement = facts.agreement()
         agreement.report_layout.check(data.get("report_layout"), "report")
         agreement.decision_layout.check(data.get("decision_layout"), "decision")
@@ -154,16 +161,14 @@ class Wishes:
         Raises:
             DecodeError: It is malformed.
         """
-        fields = _Fields(data, "$.wishes")
-        observation = fields.optional("observation_space", list)
-        action = fields.optional("action_space", list)
+        fields = Fields(data, "$.wishes")
         return cls(
             fields.optional("render_mode", str),
-            fields.optional("autoreset_mode", str),
+            fields.autoreset_mode(),
             fields.get("vector", bool),
-            fields.optional("num_envs", int),
-            observation and unpack_space(observation, "$.observation_space"),
-            action and unpack_space(action, "$.action_space"),
+            fields.optional_count("num_envs", MAX_NUM_ENVS, least=1),
+            fields.optional_space("observation_space"),
+            fields.optional_space("action_space"),
         )
 
 
@@ -188,7 +193,11 @@ class Hello:
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
 
     def encode(self) -> bytes:
-        """Return the payload."""
+        """Return the payload.
+
+        Raises:
+            Unsendable: Metadata, spec or a space cannot travel.
+        """
         return _encode(
             {
                 "paradigm": int(self.paradigm),
@@ -220,7 +229,7 @@ class Hello:
             None if environment is None else EnvironmentFacts.unpack(environment),
             None if wishes is None else Wishes.unpack(wishes),
             fields.get("software", str),
-            Capability(fields.count("capabilities")),
+            Capability(fields.count("capabilities", UINT32_MASK)),
             fields.count("max_message_bytes"),
         )
 
@@ -246,7 +255,11 @@ class Welcome:
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
 
     def encode(self) -> bytes:
-        """Return the payload."""
+        """Return the payload.
+
+        Raises:
+            Unsendable: Metadata, spec or a space cannot travel.
+        """
         return _encode(
             {
                 "generation": self.generation,
@@ -270,11 +283,11 @@ class Welcome:
         environment = fields.optional("environment", dict)
         wishes = fields.optional("wishes", dict)
         return cls(
-            fields.count("generation"),
+            fields.count("generation", UINT32_MASK),
             None if environment is None else EnvironmentFacts.unpack(environment),
             None if wishes is None else Wishes.unpack(wishes),
             fields.get("software", str),
-            Capability(fields.count("capabilities")),
+            Capability(fields.count("capabilities", UINT32_MASK)),
             fields.count("max_message_bytes"),
         )
 
@@ -336,7 +349,7 @@ def _encode(fields: dict[str, Any]) -> bytes:
     return head + encode_value(fields)
 
 
-def _decode(payload: bytes | memoryview) -> "_Fields":
+def _decode(payload: bytes | memoryview) -> Fields:
     if len(payload) < _HEAD.size:
         raise DecodeError(f"a greeting of {len(payload)} bytes")
     magic, version, _minor = _HEAD.unpack_from(payload)
@@ -344,32 +357,4 @@ def _decode(payload: bytes | memoryview) -> "_Fields":
         raise DecodeError("a greeting without its magic")
     if version != PROTOCOL_VERSION:
         raise VersionMismatch(PROTOCOL_VERSION, version)
-    return _Fields(decode_value(memoryview(payload)[_HEAD.size :]), "$")
-
-
-class _Fields:
-    """A map from a peer: every field is checked when it is read."""
-
-    def __init__(self, data: Any, path: str) -> None:
-        if type(data) is not dict:
-            raise DecodeError("expected a map", path)
-        self._data = data
-        self._path = path
-
-    def get(self, key: str, kind: type) -> Any:
-        value = self._data.get(key)
-        if type(value) is not kind:
-            raise DecodeError(
-                f"expected {kind.__name__}, got {type(value).__name__}",
-                f"{self._path}.{key}",
-            )
-        return value
-
-    def optional(self, key: str, kind: type) -> Any:
-        return None if self._data.get(key) is None else self.get(key, kind)
-
-    def count(self, key: str, limit: int = 2**63 - 1) -> int:
-        value: int = self.get(key, int)
-        if not 0 <= value <= limit:
-            raise DecodeError(f"{value} is out of range", f"{self._path}.{key}")
-        return value
+    return Fields(decode_value(memoryview(payload)[_HEAD.size :]), "$")

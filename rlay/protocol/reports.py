@@ -229,18 +229,13 @@ class ReportWriter:
         truncated: Any,
         info: Any,
     ) -> bytes | None:
-        word, binding = TRANSITION_FIXED, buffer.bound
-        odd: list[Any] = [None, None, None]
-        for index, (name, value) in enumerate(
-            (
-                ("$reward", reward),
-                ("$terminated", terminated),
-                ("$truncated", truncated),
-            )
-        ):
-            if not _store_extra(binding.extra[name], value):
-                odd[index] = [value]
-        binding.extra["$status"][...] = 0
+        word, extra = TRANSITION_FIXED, buffer.bound.extra
+        odd: list[Any] = [
+            None if _store_extra(extra["$reward"], reward) else [reward],
+            None if _store_extra(extra["$terminated"], terminated) else [terminated],
+            None if _store_extra(extra["$truncated"], truncated) else [truncated],
+        ]
+        extra["$status"].fill(0)
         observation, fits = self._store_admitted(buffer, observation)
         if not fits:
             word = TRANSITION
