@@ -48,8 +48,8 @@ def reason_not_to_run(spec: gymnasium.envs.registration.EnvSpec) -> str | None:
     family = family_of(spec)
     if spec.id.startswith("GymV"):
         return "wraps an environment of the old gym, which must be given"
-    if callable(spec.entry_point):  # a function that only raises
-        return "moved to gymnasium-robotics"
+    if callable(spec.entry_point) or (family == "mujoco" and spec.version in (2, 3)):
+        return "needs mujoco-py, or has moved to gymnasium-robotics"
     needed = NEEDS.get(family)
     if needed is not None and importlib.util.find_spec(needed) is None:
         return f"needs {needed}, which is not installed"
