@@ -10,7 +10,7 @@ from rlay.envs.faults import failure_of, unsendable_failure
 from rlay.envs.unsendable import POLICIES, Policy, mended
 from rlay.errors import SpaceMismatch
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import ErrorCode
+from rlay.protocol.constants import Capability, ErrorCode
 from rlay.protocol.decisions import CallFields, DecisionReader, Operation
 from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.reports import ReportWriter, environment_failure
@@ -76,7 +76,12 @@ class EnvironmentEnd:
         )
         self.channel = channel
         self.reader = DecisionReader(agreement, channel.incoming)
-        self.writer = ReportWriter(agreement, channel.outgoing, admit)
+        self.writer = ReportWriter(
+            agreement,
+            channel.outgoing,
+            admit,
+            records=Capability.RECORDS in channel.peer_capabilities,
+        )
         self._policy = options.on_unsendable_info
         self._contains = contains if options.check_bounds else None
 

@@ -131,9 +131,14 @@ class ServerBackend:
             )
             try:
                 self._make_env(None, None)
-            except BaseException as error:
-                if isinstance(error, Exception):
+                self._facts()  # what is wrong with spaces or names shows now
+            except Exception as error:
+                try:
                     self._tell_of_failure(error)
+                finally:
+                    self.close()
+                raise
+            except BaseException:
                 self.close()
                 raise
         return self

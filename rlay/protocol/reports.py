@@ -73,6 +73,8 @@ class ReportWriter:
         agreement: Agreement,
         buffers: tuple[MessageBuffer, ...],
         admit: Callable[[Any], Any] = lambda observation: observation,
+        *,
+        records: bool = True,
     ) -> None:
         """Compile for ``buffers``.
 
@@ -82,6 +84,7 @@ class ReportWriter:
             admit: Called with an observation that is not exactly of the types,
                 dtypes and shapes of its leaves, or that has variable parts. It
                 returns what to send instead, or raises.
+            records: Whether the reader understands compiled info records.
         """
         layout = agreement.report_layout
         self._admit = admit
@@ -89,7 +92,7 @@ class ReportWriter:
         self._variable = layout.variable
         self._batched = agreement.batched
         self._steady = not layout.variable and not agreement.batched
-        self._records = RecordWriter()
+        self._records = RecordWriter() if records else None
         for buffer in buffers:
             binding = buffer.bound = Binding(
                 agreement.observation_space,
@@ -173,8 +176,9 @@ class ReportWriter:
         numbers: tuple[Any, Any, Any],
         code: int,
     ) -> bytes | None:
-        if self._steady and code and not word >> 32 and type(info) is dict:
-            record = self._records.pack(info)
+        records = self._records
+        if records and self._steady and code and not word >> 32 and type(info) is dict:
+            record = records.pack(info)
             if record is not None:
                 return write_behind(buffer, word | RECORD, self._fixed_bytes, record)
         reward, terminated, truncated = numbers

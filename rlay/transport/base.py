@@ -4,6 +4,7 @@ import threading
 from typing import Protocol
 
 from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.constants import Capability
 from rlay.transport.peers import PeerWatch
 from rlay.transport.waiting import Patience
 
@@ -22,6 +23,7 @@ class Channel(Protocol):
         outgoing: The two buffers for messages to the peer.
         incoming: The two buffers in which messages of one part arrive.
         watch: Says whether the peer lives.
+        peer_capabilities: What the peer can do.
         guard: Held while a thread uses the channel. It is never free again in a
             forked child.
         forked: Whether this is a forked child's copy.
@@ -33,6 +35,7 @@ class Channel(Protocol):
     outgoing: tuple[MessageBuffer, MessageBuffer]
     incoming: tuple[MessageBuffer, MessageBuffer]
     watch: PeerWatch
+    peer_capabilities: Capability
     guard: threading.Lock
     forked: bool
 

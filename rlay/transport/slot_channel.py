@@ -156,6 +156,7 @@ class SlotChannel:
         self.name = store.name
         self.incarnation, self.session = ids
         self.watch = watch
+        self.peer_capabilities = peer.capabilities
         self.guard = threading.Lock()
         self.forked = False
         # The header of a whole message has 32 bits for its size.
