@@ -6,6 +6,7 @@ from rlay.protocol import slot_layout as at
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
     GREETING_SLOT_BYTES,
+    HEADER_BYTES,
     MAX_GREETING_BYTES,
     Capability,
     CloseReason,
@@ -48,16 +49,19 @@ class MemEnd:
     def __init__(self, store: Store, end: End) -> None:
         """Cover the header of ``store``; its magic was checked."""
         self.name = store.name
-        self.header = ChannelHeader(store.header)
-        lines = {End.SERVER: self.header.server, End.CLIENT: self.header.client}
-        self.line: EndLine = lines[end]
-        self.peer: EndLine = lines[end.other]
         self._store = store
         self._end = end
+        self._cover(store.header)
         self._closed = False
         self._forked = False
         self._own = OwnEnd(f"the {end.value} end of channel {self.name!r}")
         close_in_child(self)
+
+    def _cover(self, header: memoryview) -> None:
+        self.header = ChannelHeader(header)
+        server, client = self.header.server, self.header.client
+        self.line: EndLine = server if self._end is End.SERVER else client
+        self.peer: EndLine = client if self._end is End.SERVER else server
 
     def _greeting_slots(self) -> tuple[SlotWriter, SlotReader]:
         memory, capacity = self._store.header, at.greeting_capacity()
@@ -132,14 +136,16 @@ class MemEnd:
         finally:
             # Only now: whoever finds the lock free must find the goodbye too.
             self._store.release(self._end)
-            self._store.close()
             self._forget()
+            self._store.close()
 
     def _say_goodbye(self) -> None:
         """Wake the peer, so that it sees the goodbye at once."""
 
     def _forget(self) -> None:
-        """Drop the session, whose memory goes with its last user."""
+        """Let go of the memory; what the header said last can still be read."""
+        page = bytes(self._store.header[:HEADER_BYTES])
+        self._cover(memoryview(bytearray(page)))
 
     @property
     def closed(self) -> bool:

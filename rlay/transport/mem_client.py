@@ -1,6 +1,7 @@
 """The end of a channel in memory that opens what a server made."""
 
 import os
+from collections.abc import Callable
 
 from rlay.errors import (
     ChannelBusy,
@@ -49,15 +50,14 @@ class MemClient(MemEnd):
         """Cover a store whose client end is held and whose header was checked."""
         super().__init__(store, End.CLIENT)
         self.facts = facts
-        self.watch = PeerWatch(
-            self.peer,
-            store.make_probe(End.SERVER),
-            f"the server of channel {self.name!r}",
-            own=self._own,
-        )
+        self.watch = self._watch_of(store.make_probe(End.SERVER))
         self._announce()
         self._writer, self._reader = self._greeting_slots()
         self._channel: SlotChannel | None = None
+
+    def _watch_of(self, held: Callable[[], bool]) -> PeerWatch:
+        what = f"the server of channel {self.name!r}"
+        return PeerWatch(self.peer, held, what, own=self._own)
 
     @classmethod
     def open(
@@ -104,6 +104,7 @@ class MemClient(MemEnd):
         Raises:
             ConnectTimeout: No answer in time.
             PeerLost: The server died meanwhile.
+            ChannelClosed: The server said goodbye, or this end was closed.
             RLayError: What the server's refusal says.
         """
         self.send_hello(hello, ids, timeout_s)
@@ -122,6 +123,7 @@ class MemClient(MemEnd):
 
     def send_hello(self, hello: Hello, ids: Ids, timeout_s: float | None) -> None:
         """Say Hello; the first half of :meth:`greet`."""
+        self._own.check()
         while self._reader.pending:  # what a client before us did not read any more
             self._reader.take_and_ring()
         self._send_greeting(
@@ -133,6 +135,7 @@ class MemClient(MemEnd):
 
         After a ConnectTimeout it may be called again; 0 looks once.
         """
+        self._own.check()
         patience = self._patience(timeout_s)
         while True:
             buffer = self._receive_greeting(self._reader, patience)
@@ -180,7 +183,10 @@ class MemClient(MemEnd):
             self._writer.wake_reader()
 
     def _forget(self) -> None:
+        super()._forget()
+        self.watch = self._watch_of(self.watch.held)
         self._channel = None
+        del self._writer, self._reader
 
 
 def _enter(store: FileStore) -> ChannelFacts:

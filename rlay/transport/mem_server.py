@@ -108,7 +108,7 @@ class MemServer(MemEnd):
     @property
     def client_waits(self) -> bool:
         """Whether a client has said Hello."""
-        return self._reader.pending
+        return not self.closed and self._reader.pending
 
     def receive_hello(
         self, timeout_s: float | None = None
@@ -125,6 +125,7 @@ class MemServer(MemEnd):
             ConnectTimeout: Nobody came within ``timeout_s`` seconds.
             ChannelClosed: Another thread closed this end.
         """
+        self._own.check()
         patience = Deadline(
             self._own,
             timeout_s,
@@ -143,7 +144,11 @@ class MemServer(MemEnd):
             self.refuse(buffer, refusal)
 
     def refuse(self, hello: MessageBuffer, refusal: Refusal) -> None:
-        """Tell a client that it is not taken; a client that is gone is forgotten."""
+        """Tell a client that it is not taken; a client that is gone is forgotten.
+
+        Raises:
+            ChannelClosed: This end was closed.
+        """
         self._answer(
             hello, Kind.REFUSAL, refusal.encode(), (hello.incarnation, hello.session)
         )
@@ -172,7 +177,9 @@ class MemServer(MemEnd):
 
         Raises:
             ChannelNoSpace: There is no room for the slots.
+            ChannelClosed: This end was closed.
         """
+        self._own.check()
         geometry = SlotGeometry(*map(slot_capacity, capacities))
         memory = self._slots(geometry)
         channel = SlotChannel(
@@ -222,6 +229,7 @@ class MemServer(MemEnd):
         self, hello: MessageBuffer, kind: Kind, payload: bytes, ids: Ids
     ) -> bool:
         """Send a greeting; return whether the client was there to take it."""
+        self._own.check()
         patience: Patience = Deadline(
             self.client_watch(),
             60.0,
@@ -244,7 +252,9 @@ class MemServer(MemEnd):
             self._wake_client()
 
     def _forget(self) -> None:
+        super()._forget()
         self._channel = self._memory = self._geometry = None
+        del self._writer, self._reader
 
     def _wake_client(self) -> None:
         self._writer.wake_reader()

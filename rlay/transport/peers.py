@@ -82,6 +82,9 @@ class PeerWatch:
     A process that holds its lock is alive, however long it is silent. Where a
     bridge holds the lock for a peer on another machine, a free lock means only
     that the bridge is being restarted.
+
+    Attributes:
+        held: Says whether the other end's lock is held.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class PeerWatch:
             own: Says whether our own end is open.
         """
         self._line = line
-        self._held = held
+        self.held = held
         self._what = what
         self._superseded = superseded
         self._own = own
@@ -127,7 +130,7 @@ class PeerWatch:
             raise PeerLost(f"{self._what} was lost")
         if self._superseded is not None and self._superseded():
             raise PeerLost(f"{self._what} was replaced by a newer one")
-        if state == PeerState.LINK_DOWN or not self._held():
+        if state == PeerState.LINK_DOWN or not self.held():
             return self._missing(line)
         self._down_since = None
         return True
