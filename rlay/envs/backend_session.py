@@ -4,7 +4,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
-from rlay.errors import ConnectTimeout, MessageTooLarge, RemoteProtocolError
+from rlay.errors import (
+    ConnectTimeout,
+    ForkedError,
+    MessageTooLarge,
+    RemoteProtocolError,
+)
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Kind
 from rlay.protocol.delivery import Outcome, Responder, ResponderState
@@ -86,6 +91,11 @@ class BackendSession:
             self._send(overflow)
 
     def _failed(self, sequence: int, error: Exception) -> bytes | None:
+        if self._channel.forked:
+            raise ForkedError(
+                f"a process that the environment forked raised in the backend of "
+                f"{self._channel.name!r}; it must not answer in its parent's place"
+            ) from error
         return self._end.failure(self._channel.outgoing[sequence & 1], error)
 
     def _send(self, overflow: bytes | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import ReportOptions
-from rlay.envs.faults import failure_of, unsendable_text
+from rlay.envs.faults import unsendable_text
 from rlay.envs.game_link import (
     EnvironmentRaised,
     GameSession,
@@ -231,11 +231,11 @@ class ClientBackend:
             LocalProtocolError: This is not what may be reported now; nothing was
                 sent.
             SpaceMismatch: The observation is not in its space; nothing was sent.
+            MessageTooLarge: The report exceeds ``max_message_bytes``; nothing was
+                sent.
         """
         self.report(observation, reward, terminated, truncated, info)
-        decision = self.poll(None)
-        assert decision is not None  # noqa: S101 - without a limit there is one
-        return decision
+        return self._next_decision()
 
     def report(
         self,
@@ -253,7 +253,7 @@ class ClientBackend:
         Raises:
             LocalProtocolError: As :meth:`decide`, or the last report has not been
                 decided upon.
-            SpaceMismatch: As :meth:`decide`.
+            SpaceMismatch: As :meth:`decide`; MessageTooLarge too.
         """
         self._check_usable()
         session = self._session
@@ -335,7 +335,7 @@ class ClientBackend:
             self.report()
         session = self._session
         assert session is not None  # noqa: S101 - connected above
-        if not session.in_flight:
+        if session.idle:
             if self._phase is not Phase.IDLE:
                 raise LocalProtocolError("nothing was reported: call report() first")
             self.report()
@@ -420,9 +420,9 @@ class ClientBackend:
         """Do what was decided, report, and return the next decision."""
         batched = self._num_envs > 1
         session = self._session
+        if isinstance(decision, Action) and session is not None and session.steady:
+            return self._advance_steadily(session, decision.action)
         try:
-            if isinstance(decision, Action) and session is not None and session.steady:
-                return self._advance_steadily(session, decision.action)
             if isinstance(decision, Action):
                 result = self._env.step(decision if batched else decision.action)
             elif batched:
@@ -434,11 +434,19 @@ class ClientBackend:
                     seed=decision.seed, options=decision.options
                 )
                 result = observation, 0.0, False, False, info
-            return self.decide(*result)
-        except (RemoteProtocolError, ForkedError):
+        except Exception as error:
+            return self._confess(error)
+        return self._decide_or_confess(result)
+
+    def _decide_or_confess(self, result: Any) -> Decision:
+        """Report what the environment returned; where that fails, it is its fault."""
+        try:
+            self.report(*result)
+        except ForkedError:
             raise
         except Exception as error:
             return self._confess(error)
+        return self._next_decision()
 
     def _advance_steadily(self, session: GameSession, action: Any) -> Decision:
         """Step for as long as nothing unusual happens; return the next decision."""
@@ -446,13 +454,10 @@ class ClientBackend:
             decision, transition = session.steady_steps(action, self._env.step)
         except EnvironmentRaised as raised:
             return self._confess(raised.error)
-        except (PeerGone, PeerLost) as error:
+        except (PeerGone, PeerLost, RemoteProtocolError) as error:
             return self._farewell(error)
-        except RemoteProtocolError:
-            self._leave("lost")
-            raise
         if decision is None:
-            return self.decide(*transition)
+            return self._decide_or_confess(transition)
         self._ended = bool(transition[2] or transition[3])
         decided = self._decided(decision)
         assert decided is not None  # noqa: S101 - it was a decision
@@ -460,11 +465,14 @@ class ClientBackend:
 
     def _confess(self, error: Exception) -> Decision:
         """Report that the environment raised, and return the next decision."""
+        self._check_usable()  # not in a child that the environment forked
         session = self._session
         if session is None:
             raise error
-        failure = failure_of(error)
-        session.report(lambda buffer: session.end.writer.failure(buffer, failure))
+        session.confess(error)
+        return self._next_decision()
+
+    def _next_decision(self) -> Decision:
         decision = self.poll(None)
         assert decision is not None  # noqa: S101 - without a limit there is one
         return decision

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import EnvironmentEnd, ReportOptions
-from rlay.envs.faults import failure_of
 from rlay.errors import (
     ChannelBusy,
     ChannelError,
     ChannelNotFound,
     ConnectTimeout,
     Draining,
+    MessageTooLarge,
     PeerLost,
     RemoteProtocolError,
     RLayTimeout,
@@ -205,35 +205,71 @@ class GameSession:
         """Whether a report was made and its decision has not come."""
         return self._requester.state is RequesterState.WAITING
 
+    @property
+    def idle(self) -> bool:
+        """Whether a report may be made."""
+        return self._requester.state is RequesterState.IDLE
+
     def report(self, write: Callable[[MessageBuffer], bytes | None]) -> None:
         """Send a report that ``write`` puts into a buffer.
 
         Raises:
             Exception: What ``write`` raised; nothing was sent.
+            MessageTooLarge: The same: another report can be made.
             PeerLost: The trainer went away while a large report was sent.
         """
-        sequence = self._requester.begin()
         try:
+            sequence = self._requester.begin()
             overflow = write(self.channel.outgoing[sequence & 1])
+            if overflow is None:
+                self.channel.send(sequence)
+            else:
+                self._send_parts(sequence, overflow)
         except BaseException:
-            self._requester.cancel()
+            self._undo_unsent()
             raise
-        if overflow is None:
-            self.channel.send(sequence)
-            return
+
+    def _send_parts(self, sequence: int, payload: bytes) -> None:
         try:
-            self.channel.send_parts(sequence, overflow, self._waiting)
+            self.channel.send_parts(sequence, payload, self._waiting)
+        except MessageTooLarge:
+            raise  # before anything was sent
         except BaseException:
+            # Half a report is out: nothing more can be said in this session.
             self._requester.lose()
             raise
+
+    def _undo_unsent(self) -> None:
+        """Be idle again where a report was broken off before it was published."""
+        sequence = self._requester.sequence
+        if self.channel.outgoing[sequence & 1].sequence != sequence:
+            self._requester.cancel()
+
+    def confess(self, error: Exception) -> None:
+        """Report a Failure that tells of ``error``."""
+        try:
+            self._tell(error)
+        except MessageTooLarge as large:  # its traceback is long, the limit short
+            self._tell(large)
+
+    def _tell(self, error: Exception) -> None:
+        self.report(lambda buffer: self.end.failure(buffer, error))
 
     def decision(self, timeout_s: float | None) -> Decision | None:
         """Wait for the decision; calls of the trainer are answered on the way.
 
         Returns:
             The decision, or None where ``timeout_s`` seconds passed without one.
+
+        Raises:
+            PeerGone: The trainer said goodbye.
+            PeerLost: It is gone, or it cannot be spoken to any more.
+            RemoteProtocolError: It broke the protocol.
         """
         patience = self._waiting if timeout_s is None else self._patience(timeout_s)
+        if self._requester.state is RequesterState.OVER:
+            self.channel.watch.check()  # it knows best why
+            raise PeerLost("a large report was broken off; the session is over")
         while True:
             if timeout_s == 0 and not self.channel.receive_nowait():
                 self.channel.watch.check()
@@ -334,10 +370,12 @@ class GameSession:
         try:
             value = self._answer(call)
         except Exception as error:
-            failure = failure_of(error)
-            self.report(lambda buffer: self.end.writer.failure(buffer, failure))
-        else:
+            self.confess(error)
+            return
+        try:
             self.report(lambda buffer: self.end.call_result(buffer, value))
+        except MessageTooLarge as error:
+            self.confess(error)
 
     def leave(self, reason: CloseReason = CloseReason.CLOSED) -> None:
         """Say goodbye and let go of the channel."""
