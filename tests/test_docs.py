@@ -131,6 +131,56 @@ def test_readme_server_env_example_walks_to_both_ends(start):
     assert "the walk ended at -5.0 with reward 0.0" in trainer.stdout
 
 
+FIRST_PART = TUTORIAL / "1-an-environment-that-answers.md"
+SECOND_PART = TUTORIAL / "2-a-game-that-asks.md"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write every program of a page into one directory, as its reader does."""
+
+    def write_programs(page):
+        for name, text in programs(page).items():
+            (tmp_path / name).write_text(text)
+
+    return write_programs
+
+
+def test_tutorial_first_part_prints_what_it_says(children, write, tmp_path):
+    """Served, looked at, trained on, spawned: each output stands in the page."""
+    write(FIRST_PART)
+    serve = [sys.executable, "-m", "rlay", "serve", "corridor:Corridor"]
+    children.start_command([*serve, "--name", "corridor"], cwd=tmp_path, forever=True)
+    for name in ("look.py", "train.py", "spawned.py"):
+        program = children.start_command([sys.executable, name], cwd=tmp_path)
+        program.wait()
+        assert program.stdout
+        assert f"```text\n{program.stdout}```" in FIRST_PART.read_text()
+
+
+def test_tutorial_second_part_prints_what_it_says(children, write, tmp_path):
+    """The game asks, the trainer learns: each output stands in the page."""
+    write(SECOND_PART)
+    started = [
+        children.start_command([sys.executable, name], cwd=tmp_path)
+        for name in ("game.py", "trainer.py")
+    ]
+    for program in started:
+        program.wait()
+        assert program.stdout
+        assert f"```text\n{program.stdout}```" in SECOND_PART.read_text()
+
+
+def test_every_program_of_the_tutorial_is_tested_here():
+    """A program that is added to the tutorial must be run above."""
+    parts = {page: set(programs(page)) for page in TUTORIAL.glob("*.md")}
+    assert parts == {
+        TUTORIAL / "README.md": set(),
+        FIRST_PART: {"corridor.py", "look.py", "train.py", "spawned.py"},
+        SECOND_PART: {"lander.py", "game.py", "trainer.py"},
+    }
+
+
 # ------------------------------------------------------------------------ completeness
 
 
