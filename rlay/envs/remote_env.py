@@ -265,12 +265,16 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
         assert self._spaces is not None  # noqa: S101 - set with the facts
         return self._spaces
 
-    def _wait_for_facts(self) -> EnvironmentFacts:
-        if self._facts is None:
-            self._check_open()
-            self._connect()
-        assert self._facts is not None  # noqa: S101 - _connect sets it or raises
-        return self._facts
+    def _wait_for_facts(self) -> None:
+        """Wait for the other end, where it was not there yet."""
+        if not self._acquire(False):
+            raise self._busy_error()
+        try:
+            if self._facts is None:
+                self._check_open()
+                self._connect()
+        finally:
+            self._release()
 
     @property
     def render_mode(self) -> str | None:  # type: ignore[override]
@@ -281,8 +285,11 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
 
     @property
     def remote_spec(self) -> RemoteSpec | None:
-        """The spec of the environment at the other end, as a plain record."""
-        return RemoteSpec.of(self._wait_for_facts().spec)
+        """The spec of the environment at the other end, as a plain record.
+
+        None where that has none, or until it is connected; never waits.
+        """
+        return RemoteSpec.of(None if self._facts is None else self._facts.spec)
 
     @property
     def spec(self) -> EnvSpec:
@@ -335,6 +342,12 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
         return self._ask(Operation.RENDER, "render")
 
     # ---------------------------------------------------------------- attributes
+
+    def has_wrapper_attr(self, name: str) -> bool:
+        """Return whether :meth:`get_wrapper_attr` finds ``name``; never asks for it."""
+        facts = self._facts
+        known = facts is not None and name in facts.allow and not name.startswith("_")
+        return known or super().has_wrapper_attr(name)
 
     def _ask_guarded(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 
 from rlay.envs.algorithm_end import Step
+from rlay.envs.display import backend_mode, mode_mismatch
 from rlay.envs.faults import reset_needed
 from rlay.envs.links import AlgorithmLink, ServerLink
 from rlay.envs.remote_env import RemoteEnv, channel_name, given_arguments
@@ -20,7 +21,13 @@ from rlay.envs.timeouts import (
     DEFAULT_STEP_S,
     Timeouts,
 )
-from rlay.errors import ChannelNoSpace, ConnectTimeout, PeerLost, RLayError
+from rlay.errors import (
+    ChannelNoSpace,
+    ConnectTimeout,
+    PeerLost,
+    RLayError,
+    SpaceMismatch,
+)
 from rlay.protocol.constants import CloseReason, ErrorCode, Paradigm
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome, Wishes
 from rlay.protocol.spaces import Description
@@ -143,7 +150,11 @@ class GameHost:
                 f"{self._wishes.num_envs} environments, this one has {facts.num_envs}",
             )
         error = accepts(facts)
-        return None if error is None else Refusal(ErrorCode.SPACE_MISMATCH, str(error))
+        if error is None:
+            return None
+        spaces_differ = isinstance(error, SpaceMismatch)
+        code = ErrorCode.SPACE_MISMATCH if spaces_differ else ErrorCode.UNSUPPORTED
+        return Refusal(code, str(error))
 
     def _accept(
         self, buffer: Any, hello: Hello, facts: EnvironmentFacts
@@ -225,7 +236,8 @@ class ServerEnv(RemoteEnv):
             step_timeout: Seconds to wait for the game's next decision point.
             close_timeout: Unused: :meth:`close` does not wait for the game.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
-            render_mode: Wanted; as in ``ClientEnv``, the game's own is not changed.
+            render_mode: Wanted; as in ``ClientEnv``, but the game's own is not
+                changed: a game whose mode does not do is refused.
             copy: Whether observations are copies, or views as in ``ClientEnv``.
             check_bounds: Whether each observation must lie within its space.
 
@@ -254,7 +266,7 @@ class ServerEnv(RemoteEnv):
             self._spaces = observation_space, action_space
         self._metadata: dict[str, Any] | None = None
         self._host: GameHost | None = GameHost(
-            self.name, directory, self._wishes, timeouts, copy=copy
+            self.name, directory, self._wishes, timeouts, copy=self._copy
         )
 
     @property
@@ -295,7 +307,11 @@ class ServerEnv(RemoteEnv):
         self._attached(link)
 
     def _judge(self, facts: EnvironmentFacts) -> RLayError | None:
-        return demands_met(self._wishes, facts) or self._same_as_before(facts)
+        return (
+            demands_met(self._wishes, facts)
+            or self._same_as_before(facts)
+            or mode_mismatch(backend_mode(self._wanted_mode), facts.render_mode)
+        )
 
     def _detach(self) -> None:
         self._link = None

@@ -22,9 +22,14 @@ LIMIT_S = 30.0
 
 
 class Background:
-    """A function that runs in a thread of its own."""
+    """A function that runs in a thread of its own.
+
+    Attributes:
+        joined: Set by :func:`playing` once the game is in a session.
+    """
 
     def __init__(self, function: Callable[[], Any]) -> None:
+        self.joined = threading.Event()
         self._function = function
         self._result: Any = None
         self._error: BaseException | None = None
@@ -63,6 +68,17 @@ def background(function: Callable[[], Any]) -> Iterator[Background]:
     thread.outcome()
 
 
+def raised_by(
+    kind: type[BaseException], function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> BaseException:
+    """Call ``function``, assert that it raises ``kind``, and return the exception."""
+    try:
+        value = function(*args, **kwargs)
+    except kind as error:
+        return error.with_traceback(None)  # its frames hold the channel's memory
+    raise AssertionError(f"{function} returned {value!r}, it was to raise {kind}")
+
+
 @contextmanager
 def serving(
     target: Any, *, name: str, sessions: int | None = 1, **options: Any
@@ -92,15 +108,58 @@ def serving(
 def playing(
     env: Any, *, name: str, sessions: int | None = 1, **options: Any
 ) -> Iterator[Background]:
-    """Let ``env`` ask for decisions in a thread, by ``ClientBackend.run``."""
+    """Let ``env`` ask for decisions in a thread, by ``ClientBackend.run``.
+
+    A trainer that closes before ``joined`` is set may have been missed by the game,
+    which then waits for another one.
+    """
+    made: list[Background] = []
+    started = threading.Event()
 
     def play() -> None:
         options.setdefault("connect_timeout", LIMIT_S)
         with rlay.ClientBackend(env, name=name, **options) as backend:
+            started.wait(LIMIT_S)
+            made[0].joined.set()
             backend.run(sessions)
 
     with background(play) as thread:
+        made.append(thread)
+        started.set()
         yield thread
+
+
+@contextmanager
+def client_env(target: Any, *, ours: Any = None, **options: Any) -> Iterator[Any]:
+    """Give a ``ClientEnv`` over ``target``, on the channel ``x``.
+
+    Args:
+        target: As for ``ServerBackend``.
+        ours: Keyword arguments of the environment.
+        options: Of the backend.
+    """
+    with serving(target, name="x", **options):
+        env = rlay.ClientEnv("x", **(ours or {}))
+        try:
+            yield env
+        finally:
+            env.close()
+
+
+@contextmanager
+def server_env(target: Any, *, ours: Any = None, **options: Any) -> Iterator[Any]:
+    """Give a connected ``ServerEnv`` whose game is ``target``, as above."""
+    env = rlay.ServerEnv("x", **(ours or {}))
+    try:
+        with playing(target, name="x", **options) as game:
+            try:
+                env.wait_until_connected()
+                assert game.joined.wait(LIMIT_S)
+                yield env
+            finally:
+                env.close()
+    finally:
+        env.close()
 
 
 class Trainer:
