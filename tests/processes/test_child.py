@@ -140,7 +140,7 @@ def test_program_gets_directory_environment_and_no_input(start, tmp_path):
 
 def test_start_of_a_missing_program_says_so():
     """At once, and nothing is left."""
-    with pytest.raises(StartFailed, match="/no/such/program cannot be started: .*No"):
+    with pytest.raises(StartFailed, match=r"/no/such/program cannot be started: .*No"):
         ChildProcess.start(["/no/such/program"])
 
 
@@ -206,9 +206,9 @@ def test_end_ends_what_the_program_started(start, tmp_path):
     code = """
     import subprocess, sys, time
     from pathlib import Path
-    inner = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-    inner += "open(__import__('sys').argv[1], 'w').write(str(__import__('os').getpid()))"
-    inner += "; time.sleep(1000)"
+    inner = "import os, signal, sys, time; "
+    inner += "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    inner += "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(1000)"
     subprocess.Popen([sys.executable, "-c", inner, sys.argv[1]])
     time.sleep(1000)
     """
