@@ -9,6 +9,7 @@ import pytest
 
 import rlay
 from rlay import errors
+from rlay.cli.application import application
 from rlay.envs import timeouts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,6 +221,29 @@ def test_default_timeout_in_the_reference_is_the_real_one(phase):
     """The table of time-outs says what the code does."""
     default = getattr(timeouts, f"DEFAULT_{phase.upper()}_S")
     assert f"| `{phase}_timeout` | {default:g} |" in reference()
+
+
+@pytest.mark.parametrize("layer", ["protocol", "transport", "envs"])
+def test_architecture_names_the_modules_of_a_layer(layer):
+    """The code map has every module, and none that is gone."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.partition(f"### `rlay/{layer}/`")[2].partition("\n#")[0]
+    table = "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE))
+    modules = {path.stem for path in (ROOT / "rlay" / layer).glob("*.py")}
+    assert set(re.findall(r"`(\w+)`", table)) == modules - {"__init__"}
+
+
+@pytest.mark.parametrize("name", sorted(application.commands))
+def test_options_of_a_command_are_in_the_reference(name):
+    """Every option of the command line is documented, in the section of its command."""
+    page = (REFERENCE / "command-line.md").read_text()
+    head, *sections = page.split("\n## ")
+    found = [section for section in sections if section.startswith(f"`rlay {name}")]
+    assert len(found) == 1, f"docs/reference has no section for rlay {name}"
+    for parameter in application.commands[name].params:
+        for option in parameter.opts:
+            if option.startswith("-"):
+                assert option in found[0] or option in head, f"{name} {option}"
 
 
 def test_every_environment_variable_is_in_the_reference():
