@@ -153,8 +153,11 @@ class ClientVectorEnv(RemoteVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Tell the backend, and leave the channel."""
         attachment, self._attachment = self._attachment, None
-        if attachment is not None and not self._forked:
-            attachment.say_goodbye()
+        try:
+            if attachment is not None and not self._forked:
+                attachment.say_goodbye()
+        finally:
+            self._forget()
 
     def _let_go(self) -> None:
         attachment, self._attachment = self._attachment, None

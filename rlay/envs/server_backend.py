@@ -310,9 +310,10 @@ class ServerBackend:
     def _serve_session(self, channel: SlotChannel, facts: EnvironmentFacts) -> None:
         _log.info("a client came to %r", self.name)
         session = BackendSession(channel, facts, self._env, self._options)
-        how = "closed"
+        how = "still there, the backend ends"
         try:
             session.serve()
+            how = "closed"
         except (PeerGone, PeerLost) as error:
             how = str(error)
         except RemoteProtocolError as error:
@@ -320,7 +321,7 @@ class ServerBackend:
         finally:
             self.steps += session.sequence
             _log.info(
-                "the client of %r left after %d requests: %s",
+                "the session on %r is over after %d requests: %s",
                 self.name,
                 session.sequence,
                 how,

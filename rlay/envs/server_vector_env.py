@@ -243,6 +243,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         if isinstance(link, ServerLink) and not link.over:
             with contextlib.suppress(RLayError):  # the game may have gone by itself
                 link.close()
+        self._forget()
         self._let_go()
 
     def _let_go(self) -> None:

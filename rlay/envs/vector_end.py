@@ -7,7 +7,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlay.envs.algorithm_end import AlgorithmEnd, closed_error
+from rlay.envs.algorithm_end import AlgorithmEnd, closed_error, refuse_closed
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
 from rlay.envs.spaces import build
@@ -133,6 +133,11 @@ class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
         with contextlib.suppress(Exception):  # the constructor may have failed early
             if not self.closed and not self._forked:
                 self._let_go()
+
+    def _forget(self) -> None:
+        """Give up the session, and with it the mapped memory."""
+        self._link = None
+        self._step = refuse_closed(self.name)
 
     def _let_go(self) -> None:
         raise NotImplementedError
