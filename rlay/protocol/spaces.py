@@ -186,8 +186,7 @@ def pack_space(space: Description) -> list[Any]:
             return ["graph", pack_space(space.node), edge]
         case OneOf():
             return ["one_of", *map(pack_space, space.items)]
-        case Opaque():
-            return ["opaque", space.type_name, space.representation]
+    return ["opaque", space.type_name, space.representation]
 
 
 def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
