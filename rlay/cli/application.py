@@ -17,7 +17,7 @@ from rlay.cli.ls import ls
 from rlay.cli.serve import serve
 from rlay.cli.words import FAILED, exit_code_of
 from rlay.errors import RLayError
-from rlay.version import SOFTWARE
+from rlay.transport.software import SOFTWARE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

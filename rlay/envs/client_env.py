@@ -25,7 +25,7 @@ from rlay.protocol.names import group_member, group_prefix
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_client import MemClient
-from rlay.version import SOFTWARE
+from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.client_env")
 

@@ -40,7 +40,7 @@ from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_client import MemClient
 from rlay.transport.peers import Deadline, PeerGone
 from rlay.transport.slot_channel import SlotChannel
-from rlay.version import SOFTWARE
+from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.client_backend")
 
@@ -303,7 +303,8 @@ class GameSession:
             transition: That transition, or the last one.
 
         Raises:
-            EnvironmentRaised: ``env_step`` raised; nothing is in flight.
+            EnvironmentRaised: ``env_step`` raised, or what it returned is no
+                transition; nothing is in flight.
             PeerLost: As :meth:`decision`; PeerGone and RemoteProtocolError too.
         """
         channel, requester, patience = self.channel, self._requester, self._waiting
@@ -320,8 +321,10 @@ class GameSession:
             sequence = begin()
             try:
                 steady = write_steady[sequence & 1](*transition)
-            except BaseException:
+            except BaseException as error:
                 requester.cancel()
+                if isinstance(error, Exception):  # it returned no transition
+                    raise EnvironmentRaised(error) from error
                 raise
             if not steady:
                 requester.cancel()

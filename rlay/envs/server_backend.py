@@ -36,7 +36,7 @@ from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_server import MemServer
 from rlay.transport.peers import PeerGone
 from rlay.transport.slot_channel import SlotChannel
-from rlay.version import SOFTWARE
+from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.server_backend")
 

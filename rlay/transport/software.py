@@ -1,4 +1,4 @@
-"""The package's own version."""
+"""What this software calls itself in a greeting."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
