@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rlay import RLayError, SpaceMismatch
@@ -21,8 +21,12 @@ from tests.support.pairs import PAIRS, backend_process
 # Gymnasium warns where an extreme bound overflows in its own arithmetic.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
 
-WHOLE_PATH = settings(max_examples=60, suppress_health_check=list(HealthCheck))
-"""Each example makes a channel and greets, so there are few."""
+WHOLE_PATH = settings(
+    max_examples=80,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+"""Each example makes a channel and greets: few are tried, and none is shrunk."""
 
 
 @pytest.mark.parametrize("paradigm", PAIRS)

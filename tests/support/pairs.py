@@ -17,7 +17,7 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -89,6 +89,21 @@ class BackendProcess:
         assert returned, f"the backend raised in the child:\n{value}"
         return value
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Wait at the end for the outcome of the last order.
+
+        Where the body raised, the outcome is taken too, so that it is not mistaken for
+        that of a later order, and not judged: what was raised is the news.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(AssertionError):
+                self.outcome()
+            raise
+        self.outcome()
+
     def end(self) -> None:
         """Tell the child to end, and assert that its exit code is 0."""
         self._connection.close()
@@ -131,9 +146,12 @@ def client_env_pair(
 
     name = process.next_name()
     process.order("ServerBackend", target, name=name, **options)
-    with _closing(make(target)) as local, _closing(rlay.ClientEnv(name)) as remote:
+    with (
+        process.running(),
+        _closing(make(target)) as local,
+        _closing(rlay.ClientEnv(name)) as remote,
+    ):
         yield local, remote
-    process.outcome()
 
 
 @contextmanager
@@ -150,10 +168,13 @@ def server_env_pair(
     import rlay
 
     name = process.next_name()
-    with _closing(make(target)) as local, _closing(rlay.ServerEnv(name)) as remote:
-        process.order("ClientBackend", target, name=name, **options)
+    process.order("ClientBackend", target, name=name, **options)
+    with (
+        process.running(),
+        _closing(make(target)) as local,
+        _closing(rlay.ServerEnv(name)) as remote,
+    ):
         yield local, remote
-    process.outcome()
 
 
 PAIRS = {"ClientEnv": client_env_pair, "ServerEnv": server_env_pair}
