@@ -255,6 +255,18 @@ class ClientBackend:
                 decided upon.
             SpaceMismatch: As :meth:`decide`; MessageTooLarge too.
         """
+        info = {} if info is None else info
+        self._report(observation, reward, terminated, truncated, info)
+
+    def _report(
+        self,
+        observation: Any,
+        reward: Any,
+        terminated: Any,
+        truncated: Any,
+        info: Any,
+    ) -> None:
+        """Report an info as it is, also None, which an environment may return."""
         self._check_usable()
         session = self._session
         if session is not None and session.in_flight:
@@ -264,7 +276,6 @@ class ClientBackend:
         self._check_order(observation, reward, terminated, truncated)
         if session is None:
             return
-        info = {} if info is None else info
         try:
             if self._phase is Phase.IDLE:
                 session.report(session.end.writer.ready)
@@ -441,7 +452,7 @@ class ClientBackend:
     def _decide_or_confess(self, result: Any) -> Decision:
         """Report what the environment returned; where that fails, it is its fault."""
         try:
-            self.report(*result)
+            self._report(*result)
         except ForkedError:
             raise
         except Exception as error:

@@ -307,10 +307,11 @@ def chain() -> dict[str, Any]:
         (cycle(), r"\$\.list\[1\]"),
         (chain(), r"\$\.n\.n"),
         ("no dict", None),
+        (None, None),
     ],
     ids=[
         *("set", "object", "function", "huge", "complex", "datetime", "text array"),
-        *("int key", "tuple key", "cycle", "chain", "str"),
+        *("int key", "tuple key", "cycle", "chain", "str", "none"),
     ],
 )
 def test_e4_info_that_cannot_travel_names_its_path(remote, info, path):
