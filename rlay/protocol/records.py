@@ -121,7 +121,7 @@ class RecordReader:
 
     def __init__(self) -> None:
         """Start without a schema."""
-        self._schema = b""
+        self._schema: bytes | None = None
         self._keys: list[str] = []
         self._makers: list[Any] = []
         self._values = struct.Struct("<")
