@@ -115,7 +115,7 @@ class MessageTooLarge(RemoteProtocolError):
         """Compose the text from the two numbers."""
         super().__init__(
             f"a message of {size_bytes} bytes exceeds the limit of {limit_bytes} "
-            "bytes; raise max_message_bytes on both ends, or send less"
+            "bytes; raise max_message_bytes at the backend, or send less"
         )
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
