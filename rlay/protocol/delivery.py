@@ -219,9 +219,7 @@ class Responder:
         outcome, self.state = REQUEST_TABLE.get(
             (self.state, order(self.sequence, sequence)), (Outcome.BREACH, _RES.OVER)
         )
-        if outcome is Outcome.RUN:
-            self.sequence = sequence
-        elif outcome is Outcome.DROP:
+        if outcome is Outcome.DROP:
             self.dropped += 1
         return outcome
 

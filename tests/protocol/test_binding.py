@@ -156,6 +156,15 @@ def test_store_string_dtype_is_a_misfit():
         Bound(box((2,))).writer.store(strings)
 
 
+@pytest.mark.parametrize(
+    "number",
+    [1, -(2**63), np.int64(-1), np.int32(1), np.uint64(2**63), True, np.bool_(False)],
+)
+def test_discrete_number_keeps_its_type(number):
+    """Training code can tell 1 from numpy.int64(1), and True from both."""
+    assert_identical(Bound(discrete()).through(number), number)
+
+
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 2)])
 def test_empty_arrays_fit(shape):
     """An array without elements has a place of no size."""
