@@ -6,7 +6,6 @@ from rlay.protocol.constants import (
     MAX_REMOTE_MESSAGE_BYTES,
     MAX_REMOTE_TRACEBACK_BYTES,
     MAX_REMOTE_TYPE_BYTES,
-    ErrorCode,
 )
 
 
@@ -20,9 +19,16 @@ class FailureFields(NamedTuple):
 
 
 def environment_failure(
-    code: ErrorCode, remote_type: str, message: str, traceback: str = ""
+    code: int, remote_type: str, message: str, traceback: str = ""
 ) -> FailureFields:
-    """Return a Failure's fields, the texts cut to their limits."""
+    """Return a Failure's fields, the texts cut to their limits.
+
+    Args:
+        code: An :class:`~rlay.protocol.constants.ErrorCode`.
+        remote_type: Name of the exception's class, at most 200 bytes.
+        message: Its text, at most 8 KiB; the beginning is kept.
+        traceback: At most 64 KiB; the end is kept.
+    """
     return FailureFields(
         int(code),
         _cut(remote_type, MAX_REMOTE_TYPE_BYTES),

@@ -27,14 +27,15 @@ from rlay.protocol.constants import (
     PROTOCOL_VERSION,
     UINT32_MASK,
     Capability,
-    ErrorCode,
     Paradigm,
 )
+from rlay.protocol.failures import environment_failure
 from rlay.protocol.fields import Fields
 from rlay.protocol.spaces import Description, pack_space, unpack_space
 from rlay.protocol.values import decode_value, encode_value
 
 _HEAD: Final = struct.Struct("<8sII")
+_PARADIGMS: Final = frozenset(Paradigm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +221,11 @@ class Hello:
         fields = _decode(payload)
         environment = fields.optional("environment", dict)
         wishes = fields.optional("wishes", dict)
-        try:
-            paradigm = Paradigm(fields.get("paradigm", int))
-        except ValueError:
-            raise DecodeError("unknown paradigm", "$.paradigm") from None
+        number = fields.get("paradigm", int)
+        if number not in _PARADIGMS:
+            raise DecodeError(f"unknown paradigm {number}", "$.paradigm")
         return cls(
-            paradigm,
+            Paradigm(number),
             None if environment is None else EnvironmentFacts.unpack(environment),
             None if wishes is None else Wishes.unpack(wishes),
             fields.get("software", str),
@@ -309,13 +309,16 @@ class Refusal:
     traceback: str = ""
 
     def encode(self) -> bytes:
-        """Return the payload."""
+        """Return the payload, the texts cut to their limits."""
+        code, remote_type, message, traceback = environment_failure(
+            self.code, self.remote_type, self.message, self.traceback
+        )
         return _encode(
             {
-                "code": int(self.code),
-                "message": self.message,
-                "remote_type": self.remote_type,
-                "traceback": self.traceback,
+                "code": code,
+                "message": message,
+                "remote_type": remote_type,
+                "traceback": traceback,
             }
         )
 
@@ -334,14 +337,6 @@ class Refusal:
             fields.get("remote_type", str),
             fields.get("traceback", str),
         )
-
-
-def version_refusal(theirs: int) -> Refusal:
-    """Return the refusal of a client of another major version."""
-    return Refusal(
-        ErrorCode.VERSION,
-        f"the server speaks protocol version {PROTOCOL_VERSION}, the client {theirs}",
-    )
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

@@ -121,7 +121,7 @@ class RecordReader:
 
     def __init__(self) -> None:
         """Start without a schema."""
-        self._schema: bytes | None = None
+        self._schema: Any = None  # bytes, once there is one
         self._keys: list[str] = []
         self._makers: list[Any] = []
         self._values = struct.Struct("<")
