@@ -14,7 +14,12 @@ import sys
 import tempfile
 from typing import Final
 
-from rlay.errors import ChannelCorrupt, ChannelError, ChannelPermission
+from rlay.errors import (
+    ChannelCorrupt,
+    ChannelError,
+    ChannelNotFound,
+    ChannelPermission,
+)
 from rlay.transport.failures import channel_error, describe, translated
 
 ENVIRONMENT_VARIABLE: Final = "RLAY_DIR"
@@ -28,7 +33,12 @@ _OPEN_DIRECTORY: Final = (
     os.O_RDONLY | _CLOEXEC | _NOFOLLOW | getattr(os, "O_DIRECTORY", 0)
 )
 _OPEN_FILE: Final = _CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_SWEPT_TRIES: Final = 100
 _NAME_IS_TAKEN: Final = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+class _SweptError(Exception):
+    """A directory was removed between being made and being opened."""
 
 
 def default_path() -> str:
@@ -174,12 +184,20 @@ class ChannelDirectory:
         Raises:
             ChannelNoSpace: There is no room, or no descriptor. Nothing is left.
             ChannelPermission: It cannot be made here.
+            ChannelNotFound: It is swept away at once, every time.
         """
-        name = HIDDEN_PREFIXES[0] + secrets.token_hex(8)
+        for _ in range(_SWEPT_TRIES):
+            with contextlib.suppress(_SweptError):
+                return self._make_hidden(HIDDEN_PREFIXES[0] + secrets.token_hex(8))
+        raise ChannelNotFound(f"{self.path} is swept all the time: nothing stays")
+
+    def _make_hidden(self, name: str) -> tuple[str, int]:
         with translated(os.path.join(self.path, name)):
             os.mkdir(name, 0o700, dir_fd=self.fd)
             try:
                 return name, os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
+            except FileNotFoundError:
+                raise _SweptError from None
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.rmdir(name, dir_fd=self.fd)

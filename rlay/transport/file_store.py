@@ -13,7 +13,7 @@ from rlay.protocol.slot_layout import HEADER_FILE_BYTES, SLOTS_HEADER_BYTES
 from rlay.transport.directory import ChannelDirectory, open_file
 from rlay.transport.failures import translated
 from rlay.transport.header import ChannelHeader
-from rlay.transport.locks import HeldLock, Probe, held_here
+from rlay.transport.locks import HeldLock, Probe, held_here, lock_directory
 from rlay.transport.memory import create_mapped, open_mapped, read_only
 from rlay.transport.stores import End
 
@@ -173,15 +173,30 @@ class FileStore:
         old = FileStore(self._directory, self.name, None, fd)
         try:
             check_contents(fd, self.path)
-            if not old.hold(End.SERVER):
+            gone = old.hide_if_free((End.SERVER,))
+            if gone is None and old.is_current() and old.is_held(End.SERVER):
                 raise ChannelBusy(old.busy_text(End.SERVER))
-            gone = self._directory.hide(self.name) if old.is_current() else None
         except ChannelNotFound:  # somebody else removes it
             return
         finally:
             old.close()
         if gone is not None:
             self._directory.remove(gone)
+
+    def hide_if_free(self, ends: tuple[End, ...]) -> str | None:
+        """Take the channel's name away if none of these ends is held.
+
+        Returns:
+            The hidden name; None where an end is held, or where somebody else was
+            first.
+        """
+        if not lock_directory(self._fd, self.path):
+            return None
+        for end in ends:
+            with contextlib.suppress(ChannelNotFound):  # no lock file: nobody holds it
+                if self.is_held(end):
+                    return None
+        return self._directory.hide(self.name) if self.is_current() else None
 
     def is_current(self) -> bool:
         """Return whether the channel's name still leads to these files."""

@@ -295,7 +295,7 @@ def _clean_one(root: ChannelDirectory, name: str, dry_run: bool) -> Removal | No
         removal = Removal(name, path, reason, sum(_sizes(fd).values()))
         if dry_run:
             return removal
-        gone = _take_away(root, store, ends)
+        gone = _take_away(store, ends)
     except RLayError:  # it changes under us, or is not what it seemed: let it be
         return None
     finally:
@@ -326,10 +326,9 @@ def _judge_hidden(fd: int, name: str) -> _Judgement:
     return (End.SERVER,), _HIDDEN_REASONS[match.group(1)]
 
 
-def _take_away(
-    root: ChannelDirectory, store: FileStore, ends: tuple[End, ...]
-) -> str | None:
-    """Hold all locks, then hide the name; None where somebody else was there first."""
-    if all(store.hold(end) for end in ends) and store.is_current():
-        return root.hide(store.name)
-    return None
+def _take_away(store: FileStore, ends: tuple[End, ...]) -> str | None:
+    """Hide a name; None where it is not dead after all, or somebody else was first."""
+    if store.name.startswith("."):
+        # Its maker may be just about to hold it: whoever holds it first has it.
+        return store.hide_if_free(()) if store.hold(End.SERVER) else None
+    return store.hide_if_free(ends)

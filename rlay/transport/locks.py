@@ -86,6 +86,20 @@ class HeldLock:
         self.release()
 
 
+def lock_directory(fd: int, path: str) -> bool:
+    """Lock a channel's directory, through its descriptor, until that is closed.
+
+    Who takes a dead channel's name away holds this lock, so that nobody does it
+    twice. The lock files are not for that: a server's is held by a living server
+    alone, or a client would believe a dead one alive.
+
+    Returns:
+        False where somebody else holds it.
+    """
+    with translated(path):
+        return _outlast_looks(fd)
+
+
 def _open_or_make(directory_fd: int, name: str, path: str) -> int:
     with translated(path):
         try:

@@ -245,7 +245,7 @@ class MemServer(MemEnd):
         # Name and files go first: nobody can come any more.
         try:
             self._store.remove()
-        except KeyboardInterrupt:  # in the middle of it: finish, then pass it on
+        except (KeyboardInterrupt, SystemExit):  # a signal came: finish, then obey
             self._store.remove()
             raise
         finally:

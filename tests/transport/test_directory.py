@@ -333,6 +333,30 @@ def test_hidden_directory_that_cannot_be_opened_is_not_left(
     assert os.listdir(channel_directory) == []
 
 
+def test_hidden_directory_that_is_swept_at_once_is_made_again(
+    root, monkeypatch, channel_directory
+):
+    """A sweep between making and opening costs another try; but not for ever."""
+    original, swept = os.open, []
+
+    def open_after_sweep(name, *args, **options):
+        if len(swept) < limit:
+            swept.append(name)
+            os.rmdir(name, dir_fd=root.fd)
+        return original(name, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_after_sweep)
+        limit = 3
+        name, fd = root.make_hidden()
+        limit = 1000
+        with pytest.raises(ChannelNotFound, match="swept all the time"):
+            root.make_hidden()
+    os.close(fd)
+    assert os.listdir(channel_directory) == [name]
+    root.remove(name)
+
+
 def test_removing_leaves_what_cannot_be_a_file_of_ours(root, channel_directory):
     """A directory in a directory is never descended into."""
     hidden, fd = root.make_hidden()

@@ -20,6 +20,7 @@ from rlay.transport.inspection import (
     inspect_channel,
     list_channels,
 )
+from rlay.transport.locks import lock_directory
 from rlay.transport.mem_client import MemClient
 from rlay.transport.mem_server import MemServer
 from rlay.transport.stores import End
@@ -424,18 +425,57 @@ def test_channel_that_is_taken_while_it_is_judged_is_kept(
     channel_directory, monkeypatch
 ):
     """Between look and lock somebody else may come: the lock decides."""
-    _abandon(MemServer.create("game", channel_directory))
-    original, taken = FileStore.hold, []
+    server = MemServer.create("game", channel_directory)
+    _abandon(server)
+    original = FileStore.hide_if_free
 
-    def hold(self, end):
-        if end is End.CLIENT:
-            return False
-        taken.append(end)
-        return original(self, end)
+    def hide_if_free(self, ends):
+        late = FileStore(self._directory, "game", None, os.dup(self._fd))
+        assert late.hold(End.CLIENT)
+        try:
+            return original(self, ends)
+        finally:
+            late.close()
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileStore, "hold", hold)
+        patch.setattr(FileStore, "hide_if_free", hide_if_free)
         assert clean(channel_directory) == []
-    assert taken == [End.SERVER]
     assert os.listdir(channel_directory) == ["game"]
     assert len(clean(channel_directory)) == 1
+
+
+def test_channel_that_somebody_else_removes_is_left_to_them(
+    channel_directory, monkeypatch
+):
+    """Two sweeps at once: one of them removes it, once."""
+    _abandon(MemServer.create("game", channel_directory))
+    with ChannelDirectory.open(channel_directory) as root:
+        fd = root.open_channel("game")
+        assert lock_directory(fd, "game")
+        assert clean(channel_directory) == []
+        os.close(fd)
+    assert len(clean(channel_directory)) == 1
+
+
+def test_sweep_never_makes_a_dead_channel_look_alive(channel_directory, monkeypatch):
+    """A client that comes while a dead channel is swept finds it stale or gone."""
+    _abandon(MemServer.create("game", channel_directory))
+    original, found = ChannelDirectory.hide, []
+
+    def hide(self, name):
+        try:
+            MemClient.open("game", channel_directory)
+        except ChannelNotFound as error:
+            found.append(str(error))
+        return original(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChannelDirectory, "hide", hide)
+        assert len(clean(channel_directory)) == 1
+    _abandon(MemServer.create("game", channel_directory))
+    with monkeypatch.context() as patch:
+        patch.setattr(ChannelDirectory, "hide", hide)
+        server = MemServer.create("game", channel_directory)
+    server.close()
+    assert len(found) == 2
+    assert all("stale" in text for text in found)

@@ -548,8 +548,11 @@ def test_a21_closing_in_a_forked_child_leaves_the_channel(server, client):
     assert client.watch.check()
 
 
-def test_a17_interrupted_close_still_removes_everything(channel_directory, monkeypatch):
-    """A17: Ctrl-C in the middle of close() leaves no file and no lock."""
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_a17_interrupted_close_still_removes_everything(
+    channel_directory, monkeypatch, interruption
+):
+    """A17: Ctrl-C or SIGTERM in the middle of close() leaves no file and no lock."""
     server = MemServer.create("game", channel_directory)
     original = os.unlink
     calls = []
@@ -557,11 +560,11 @@ def test_a17_interrupted_close_still_removes_everything(channel_directory, monke
     def unlink(*args, **options):
         calls.append(args)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            raise interruption
         return original(*args, **options)
 
     monkeypatch.setattr(os, "unlink", unlink)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(interruption):
         server.close()
     assert os.listdir(channel_directory) == []
     assert not locks._held_here
