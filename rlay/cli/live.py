@@ -13,12 +13,14 @@ from rich.text import Text
 
 from rlay.cli.ls import ends_of, holder
 from rlay.cli.rates import Rates, steps_of
-from rlay.cli.tables import number
+from rlay.cli.tables import fitted, number
 from rlay.errors import RLayError
 from rlay.transport.inspection import list_channels
+from rlay.transport.views import ChannelView
 
 _EVERY_S: Final = 1.0
 _MOST_ROWS: Final = 16
+_COLUMNS: Final = ("CHANNEL", "STATE", "ALGORITHM", "STEPS", "STEPS/S", "")
 
 
 class LiveTable:
@@ -73,28 +75,32 @@ class LiveTable:
             if view.name in self._names
         }
         rates = self._rates.look(views.values(), now)
+        rows = [self._row(name, views.get(name), rates) for name in self._names]
+        width = self._live.console.width
         table = Table(box=None, pad_edge=False)
-        for title in ("CHANNEL", "STATE", "ALGORITHM", "STEPS", "STEPS/S", ""):
+        for title in _COLUMNS:
             right = title.startswith("STEPS")
             table.add_column(title, justify="right" if right else "left")
-        for name in self._names[:_MOST_ROWS]:
-            note = self._note(name) if self._note is not None else ""
-            view = views.get(name)
-            if view is None:
-                table.add_row(name, "-", "-", "-", "-", note)
-                continue
-            cells = [
-                name,
-                view.status,
-                holder(ends_of(view)[1]),
-                number(steps_of(view)),
-                number(rates[name]),
-                note,
-            ]
-            table.add_row(*map(Text, cells))
-        if len(self._names) > _MOST_ROWS:
-            table.add_row(f"and {len(self._names) - _MOST_ROWS} more: rlay ls")
+        for row in fitted(_COLUMNS, rows[:_MOST_ROWS], ("ALGORITHM", ""), width):
+            table.add_row(*map(Text, row))
+        if len(rows) > _MOST_ROWS:
+            table.add_row(f"and {len(rows) - _MOST_ROWS} more: rlay ls")
         return table
+
+    def _row(
+        self, name: str, view: ChannelView | None, rates: dict[str, float | None]
+    ) -> list[str]:
+        note = self._note(name) if self._note is not None else ""
+        if view is None:
+            return [name, "-", "-", "-", "-", note]
+        return [
+            name,
+            view.status,
+            holder(ends_of(view)[1]),
+            number(steps_of(view)),
+            number(rates[name]),
+            note,
+        ]
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def ls(as_json: bool, directory: str | None) -> None:
     print_table(
         _COLUMNS,
         [_row(view, rates.get(view.name)) for view in views],
-        ("ENVS", "STEPS", "STEPS/S"),
+        numbers=("ENVS", "STEPS", "STEPS/S"),
+        long=("ENVIRONMENT", "ALGORITHM"),
     )
     for view in views:
         for text in filter(None, (view.problem, *view.warnings)):

@@ -52,6 +52,7 @@ class _Serving:
         self._command = command
         self._several = len(names) > 1
         self._refused: list[RefusedChannel] = []
+        self._stale: set[str] = set()
         self._supervisor = Supervisor(
             names,
             self._launch,
@@ -69,6 +70,8 @@ class _Serving:
         finally:
             for refused in self._refused:
                 refused.close()
+            self._stale.update(member.name for member in self._supervisor.members)
+            self._remove_stale()
         return code
 
     def note(self, name: str) -> str:
@@ -97,9 +100,19 @@ class _Serving:
         self._supervisor.stop()
 
     def _after_end(self, member: Member) -> None:
-        remove_stale(member.name, self._command.directory)
-        if member.state is State.FAILED and member.quota is not None:
+        if member.state is not State.PAUSED:  # else it is soon replaced
+            self._stale.add(member.name)
+            self._remove_stale()
+        # Of a group, a client takes another channel: one that refuses would be in the
+        # way of those that do not.
+        if member.state is State.FAILED and member.quota and not self._several:
             self._refuse(member)
+
+    def _remove_stale(self) -> None:
+        """Remove what killed processes left, as soon as their clients let go too."""
+        for name in list(self._stale):
+            if remove_stale(name, self._command.directory):
+                self._stale.discard(name)
 
     def _refuse(self, member: Member) -> None:
         reason = f"the environment of {member.name!r} {member.reason}"
@@ -113,6 +126,7 @@ class _Serving:
     def _tick(self) -> None:
         for refused in self._refused:
             refused.look()
+        self._remove_stale()
         if self.table is not None:
             self.table.refresh()
 

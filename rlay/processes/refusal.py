@@ -1,6 +1,5 @@
 """A channel whose environment is gone for good: clients are told so, and why."""
 
-import contextlib
 import logging
 import os
 import time
@@ -9,7 +8,7 @@ from typing import Final
 from rlay.errors import ConnectTimeout, RLayError
 from rlay.protocol.constants import CloseReason, ErrorCode
 from rlay.protocol.greeting import Refusal
-from rlay.transport.inspection import clean_channel
+from rlay.transport.inspection import clean_channel, inspect_channel
 from rlay.transport.mem_server import MemServer
 
 _log = logging.getLogger("rlay.processes.refusal")
@@ -65,7 +64,15 @@ class RefusedChannel:
         self._server.close(CloseReason.ENVIRONMENT_EXITED)
 
 
-def remove_stale(name: str, directory: str | os.PathLike[str] | None) -> None:
-    """Remove what a program that was killed left of its channel."""
-    with contextlib.suppress(RLayError):
+def remove_stale(name: str, directory: str | os.PathLike[str] | None) -> bool:
+    """Remove what a program that was killed left of its channel.
+
+    Returns:
+        Whether there is nothing left to remove: False while a client still holds it.
+    """
+    try:
         clean_channel(name, directory)
+        status = inspect_channel(name, directory).status
+    except RLayError:  # it is gone, or nobody may look at it
+        return True
+    return status != "ended"

@@ -167,12 +167,22 @@ class Supervisor:
             elif member.state is State.PAUSED and self._clock() >= member.due:
                 member.restarts += 1
                 self._start(member)
-        queued = [m for m in self.members if m.state is State.QUEUED]
-        if queued and self._is_up(self.members[0].name):
-            for member in queued:
-                self._start(member)
+        self._look_at_queue()
         if self._on_tick is not None:
             self._on_tick()
+
+    def _look_at_queue(self) -> None:
+        queued = [m for m in self.members if m.state is State.QUEUED]
+        first = self.members[0]
+        if not queued or first.state is State.PAUSED:
+            return
+        if first.state is State.FAILED:
+            for member in queued:
+                member.state, member.code = State.FAILED, first.code
+                member.reason = f"was not started: {first.name} failed"
+        elif first.state is State.ENDED or self._is_up(first.name):
+            for member in queued:
+                self._start(member)
 
     def _start(self, member: Member) -> None:
         member.running = self._launch(member.name)
@@ -196,7 +206,6 @@ class Supervisor:
             return
         if ending.code in USAGE_CODES:
             self._fail(member, f"{ending}: it cannot work as it was called")
-            self._fail_queued()
             return
         if member.quota is None:
             self._fail(member, str(ending))
@@ -224,13 +233,6 @@ class Supervisor:
         member.state = State.FAILED
         member.reason = reason
         _log.error("%s %s", member.name, reason)
-
-    def _fail_queued(self) -> None:
-        for member in self.members:
-            if member.state is State.QUEUED:
-                member.state = State.FAILED
-                member.code = self.members[0].code
-                member.reason = f"was not started: {self.members[0].name} failed"
 
     def _end_all(self) -> None:
         running = [m for m in self.members if m.running is not None]

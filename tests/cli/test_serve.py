@@ -39,7 +39,7 @@ def test_serve_says_what_it_does(rlay_command, channel_directory):
     env = rlay.ClientEnv("cart")
     env.reset()
     env.close()
-    wait_until(lambda: "left after" in server.stderr, LIMIT_S)
+    wait_until(lambda: "after 2 requests" in server.stderr, LIMIT_S)
     server.send_signal(signal.SIGTERM)
     server.wait()
     lines = server.stderr.splitlines()
@@ -48,7 +48,8 @@ def test_serve_says_what_it_does(rlay_command, channel_directory):
         f"(process {server.pid}); use it with rlay.ClientEnv('cart')"
     )
     assert "a client came to 'cart'" in lines[1]
-    assert "the client of 'cart' left after 2 requests" in lines[2]
+    assert "'cart'" in lines[2]
+    assert lines[2].endswith("after 2 requests: closed")
     assert "stopped by SIGTERM" in lines[3]
     assert len(lines) == 4
     assert server.stdout == ""

@@ -57,9 +57,19 @@ def test_supervisor_ends_when_all_programs_are_done():
     assert sorted(launches.names) == ["a", "b"]
 
 
-def test_supervisor_without_quota_reports_a_crash(caplog):
+def test_supervisor_without_quota_reports_a_crash(caplog, tmp_path):
     """It is not started again; the others go on; the exit code is 1."""
-    supervisor, launches = supervise({"a": "raise SystemExit(3)", "b": "pass"})
+    started = tmp_path / "b started"
+    codes = {
+        "a": f"""
+import os, time
+while not os.path.exists({str(started)!r}):
+    time.sleep(0.01)
+raise SystemExit(3)
+""",
+        "b": f"open({str(started)!r}, 'w')",
+    }
+    supervisor, launches = supervise(codes)
     with caplog.at_level(logging.ERROR, "rlay"):
         assert supervisor.run() == 1
     assert launches.names.count("a") == 1
@@ -145,6 +155,21 @@ def test_supervisor_starts_the_others_once_the_first_is_up():
     assert supervisor.run() == 0
     assert all(look == ("a", ["a"]) for look in looks[:3])
     assert launches.names == ["a", "b", "c"]
+
+
+def test_supervisor_starts_the_others_when_the_first_is_done_already():
+    """What was up for a moment was up."""
+    supervisor, launches = supervise({"a": "pass", "b": "pass"}, is_up=lambda _: False)
+    assert supervisor.run() == 0
+    assert launches.names == ["a", "b"]
+
+
+def test_supervisor_does_not_start_the_others_when_the_first_was_never_up():
+    """What is wrong with it would be wrong with them."""
+    codes = {"a": "raise SystemExit(3)", "b": "pass"}
+    supervisor, launches = supervise(codes, is_up=lambda _: False)
+    assert supervisor.run() == 1
+    assert launches.names == ["a"]
 
 
 def test_stop_ends_all_programs_and_is_no_failure(tmp_path):
