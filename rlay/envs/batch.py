@@ -1,6 +1,7 @@
 """Several environments on one clock, behind one ``ClientBackend``."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium
@@ -19,8 +20,13 @@ class EnvironmentBatch:
     """
 
     def __init__(self, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> None:
-        """Make the environments."""
-        self.envs = [make() for make in makers]
+        """Make the environments; where one cannot be made, close the others."""
+        self.envs: list[gymnasium.Env[Any, Any]] = []
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for make in makers:
+                self.envs.append(make())
+            undo.pop_all()
         self.num_envs = len(self.envs)
         first = self.envs[0]
         self.single_observation_space = first.observation_space
@@ -108,6 +114,7 @@ class EnvironmentBatch:
         return tuple(f(*args, **kwargs) if callable(f) else f for f in found)
 
     def close(self) -> None:
-        """Close the environments."""
-        for env in self.envs:
-            env.close()
+        """Close the environments, all of them, whatever one of them raises."""
+        with ExitStack() as closing:
+            for env in self.envs:
+                closing.callback(env.close)

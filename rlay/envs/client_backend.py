@@ -10,7 +10,7 @@ import numpy as np
 
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import ReportOptions
-from rlay.envs.faults import unsendable_text
+from rlay.envs.faults import unsendable_report
 from rlay.envs.game_link import (
     EnvironmentRaised,
     GameSession,
@@ -293,7 +293,7 @@ class ClientBackend:
                 )
                 self._ended = ended
         except Unsendable as error:
-            raise LocalProtocolError(unsendable_text(error)) from None
+            raise unsendable_report(error) from None
         except (PeerLost, PeerGone):
             _log.info("the trainer went away during a report; poll() says so")
 

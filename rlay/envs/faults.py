@@ -2,7 +2,6 @@
 
 import re
 import traceback
-from typing import Any
 
 from gymnasium.error import InvalidAction, ResetNeeded
 
@@ -54,18 +53,24 @@ def _traceback(error: BaseException) -> str:
 
 def unsendable_failure(error: Unsendable) -> FailureFields:
     """Return the Failure for something that the environment returned."""
-    return environment_failure(
-        ErrorCode.UNSENDABLE_INFO, "Unsendable", unsendable_text(error)
-    )
+    told = unsendable_report(error)
+    if isinstance(told, SpaceMismatch):
+        return environment_failure(ErrorCode.SPACE_MISMATCH, "SpaceMismatch", str(told))
+    return environment_failure(ErrorCode.UNSENDABLE_INFO, "Unsendable", str(told))
 
 
-def unsendable_text(error: Unsendable) -> str:
-    """Say what of a report cannot travel, and where it is."""
+def unsendable_report(error: Unsendable) -> SpaceMismatch | LocalProtocolError:
+    """Return the error that says what of a report cannot travel, and where it is."""
     what, path = inner_path(error, TAIL_NAMES)
-    return (
+    text = (
         f"the {what} cannot be sent: {error.reason}, at {path}. Change it at the "
-        "environment's end, or pass on_unsendable_info='repr' or 'drop' to the backend"
+        "environment's end"
     )
+    if what == "observation":
+        return SpaceMismatch(text)
+    if what == "info":
+        text += ", or pass on_unsendable_info='repr' or 'drop' to the backend"
+    return LocalProtocolError(text)
 
 
 def error_of(failure: FailureFields) -> RLayError:
@@ -118,8 +123,3 @@ def is_loss(error: BaseException) -> bool:
 def reset_needed(why: str) -> ResetNeeded:
     """Return Gymnasium's error for a step that needs a reset first."""
     return ResetNeeded(f"{why}; call env.reset() first")
-
-
-def describe_value(value: Any) -> str:
-    """Return a short text of a value for a log line."""
-    return repr(value)[:80]

@@ -54,7 +54,13 @@ class EnvironmentGame:
         self.env: Any = (
             EnvironmentBatch([source.make] * num_envs) if batched else source.make()
         )
-        self.facts = facts_of(self.env, num_envs=num_envs, vector=batched, allow=allow)
+        try:
+            self.facts = facts_of(
+                self.env, num_envs=num_envs, vector=batched, allow=allow
+            )
+        except BaseException:
+            self.env.close()
+            raise
         self.contains: Callable[[Any], bool] = self.env.observation_space.contains
         self._names = AllowedNames(self.env, self.facts.allow, vector=batched)
 

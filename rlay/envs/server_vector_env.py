@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
+from rlay.envs.algorithm_end import refuse
+from rlay.envs.faults import reset_needed
 from rlay.envs.links import ServerLink
 from rlay.envs.remote_env import channel_name, given_arguments
 from rlay.envs.server_env import GameHost, demanded, demands_met
@@ -105,6 +107,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         self._take_facts(link.facts)
         self.metadata = {**link.facts.metadata, "autoreset_mode": self._mode}
         self._link = link
+        self._step = refuse("reset() was not called in this session")
 
     def _judge(self, facts: EnvironmentFacts) -> RLayError | None:
         error = demands_met(self._wishes, facts)
@@ -135,6 +138,8 @@ class ServerVectorEnv(RemoteVectorEnv):
 
         Raises:
             ValueError: Seeds or mask do not fit the number of environments.
+            gymnasium.error.ResetNeeded: There is a mask, but all must be reset: it is
+                the first reset, or the last step has no result.
             The errors of ``ServerEnv.reset``.
         """
         with self._exclusively():
@@ -144,8 +149,13 @@ class ServerVectorEnv(RemoteVectorEnv):
             mask = None if options is None else options.pop("reset_mask", None)
             if mask is not None:
                 mask = self._mask(mask)
+                if self._step != self._advance:
+                    raise reset_needed(
+                        "reset_mask names some of the environments, and the others "
+                        "have no known state"
+                    )
             observations, infos = link.reset(seeds, options, mask)
-            if self._ended is None or mask is None:
+            if mask is None:
                 self._ended = np.zeros(self.num_envs, dtype=np.bool_)
             else:
                 self._ended = self._ended & ~mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from copy import deepcopy
 from typing import Any
 
@@ -231,6 +232,34 @@ def test_seeds_or_mask_that_do_not_fit_refused_and_nothing_sent(seed, options, m
         with pytest.raises(ValueError, match=message):
             envs.reset(seed=seed, options=options)
         envs.reset(seed=1)
+        envs.close()
+
+
+def test_reset_mask_needs_environments_whose_state_is_known():
+    """First all are reset; so it is after a step that has no result."""
+    go = threading.Event()
+
+    class Slow(Lane):
+        def step(self, action: Any) -> Any:
+            if action == 6:
+                go.wait(LIMIT_S)
+            return super().step(action)
+
+    options = {"reset_mask": np.array([True, False])}
+    with playing(Slow, name="game", num_envs=2):
+        envs = rlay.ServerVectorEnv("game", step_timeout=0.1)
+        with pytest.raises(ResetNeeded, match="reset_mask"):
+            envs.reset(options=options)
+        envs.reset(seed=1)
+        envs.reset(options=options)
+        with pytest.raises(rlay.StepTimeout):
+            envs.step(np.array([0, 6]))
+        go.set()
+        with pytest.raises(ResetNeeded, match="reset_mask"):
+            envs.reset(options=options)
+        envs.reset(seed=1)
+        envs.reset(options=options)
+        envs.step(np.array([0, 0]))
         envs.close()
 
 
