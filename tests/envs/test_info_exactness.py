@@ -291,6 +291,64 @@ def test_what_stands_in_the_place_of_info_that_cannot_travel(
             assert_identical(info["outer"], (0, expected), kind)
 
 
+@pytest.mark.parametrize("paradigm", PAIRS)
+def test_info_and_actions_of_any_length_arrive(paradigm, children):
+    """Whether or not they fit into the room behind the arrays, to the byte."""
+    room = 64 * 1024
+    lengths = [
+        *range(room - 300, room + 60, 3),
+        *range(2 * room - 60, 2 * room + 60, 3),
+    ]
+    with (
+        backend_process(children) as process,
+        PAIRS[paradigm](process, changing_environment) as (_, remote),
+    ):
+        remote.reset()
+        for length in [*lengths, 2**24 + 1]:
+            info = {"a": np.full(length, length % 251, np.uint8), "b": length}
+            assert_identical(remote.step(info)[4], info)
+            assert_identical(remote.step({})[4], {})
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+def test_options_are_a_dict_or_none_and_nothing_else(paradigm, children):
+    """None and {} stay apart; what is neither is refused before it is sent."""
+    with (
+        backend_process(children) as process,
+        PAIRS[paradigm](process, echo_environment) as (_, remote),
+    ):
+        for options in ([], [1], "x", 5, (1, None)):
+            with pytest.raises(rlay.RLayError, match="a dict or None"):
+                remote.reset(options=options)
+        for options in (None, {}):
+            assert_identical(remote.reset(options=options)[1], {"options": options})
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+def test_arrays_that_arrive_can_be_written_to_and_are_nobody_elses(paradigm, children):
+    """An array returned by one call stays as it is through the next ones."""
+    with (
+        backend_process(children) as process,
+        PAIRS[paradigm](process, changing_environment) as (_, remote),
+    ):
+        remote.reset()
+        kept = []
+        for number in range(6):
+            info = {
+                "array": np.full(3, number),
+                "nested": [{"array": np.full((), number)}],
+                "objects": object_array([np.full(2, number)]),
+            }
+            returned = remote.step(info)[4]
+            kept.append((info, returned))
+        for info, returned in kept:
+            assert_identical(returned, info)
+        _, last = kept[-1]
+        last["array"][0] = 9
+        last["nested"][0]["array"][...] = 9
+        last["objects"][0][0] = 9
+
+
 def trainer(name):
     """Step a game until its episode ends; return every info, the reset's first."""
     env: Any = rlay.ServerEnv(name)
