@@ -4,7 +4,6 @@ A step may need a reset first, for one of several reasons; a second thread and a
 forked child are turned away. The environments of one lane and of many share this.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -65,8 +64,11 @@ class AlgorithmEnd:
         self.name = name
         self._link = None
         self._forked = False
-        self._guard = threading.Lock()
-        self._acquire, self._release = self._guard.acquire, self._guard.release
+        # Whether somebody uses it. A look, then a mark, with no call between them:
+        # there the interpreter neither runs another thread nor a signal handler. (A
+        # lock would stay locked for ever where Ctrl-C comes right after acquire().)
+        # A list, since to set an attribute is a call.
+        self._in_use = [False]
         self._step = refuse("reset() was never called")
         close_in_child(self)
 
@@ -96,4 +98,4 @@ class AlgorithmEnd:
     def abandon(self) -> None:
         """Refuse every further use in a forked child."""
         self._forked = True
-        self._acquire(False)
+        self._in_use[0] = True

@@ -124,8 +124,10 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             LocalProtocolError: Another thread is using the environment.
             ForkedError: This is a forked child.
         """
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             transition = self._step(action)
             if self._display is not None or self._check_bounds:
@@ -134,7 +136,7 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             self._after_failure(error)
             raise
         finally:
-            self._release()
+            in_use[0] = False
         return transition  # type: ignore[no-any-return]
 
     def _look_at(self, transition: Any) -> None:
@@ -168,25 +170,35 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             SpaceMismatch: A new environment of this name has other spaces.
             LocalProtocolError: ``options`` cannot be encoded; nothing was sent.
         """
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             self._check_open()
             self._seed_locally(seed)
             link = self._ready_link()
-            try:
-                observation, info = link.reset(seed, options)
-            except BaseException as error:
-                self._after_failure(error)
-                raise
+            observation, info = self._reset_over(link, seed, options)
             self._step = self._compiled_step(link)
             if self._check_bounds:
                 self._check_observation(observation)
             if self._display is not None:
                 self._display.after_reset()
+        except Exception:
+            raise
+        except BaseException as error:
+            self._after_failure(error)
+            raise
         finally:
-            self._release()
+            in_use[0] = False
         return observation, info
+
+    def _reset_over(self, link: AlgorithmLink, seed: Any, options: Any) -> Any:
+        try:
+            return link.reset(seed, options)
+        except Exception as error:
+            self._after_failure(error)
+            raise
 
     def _seed_locally(self, seed: Any) -> None:
         # ``np_random`` is local. A seed that is no seed is for the remote environment
@@ -267,14 +279,16 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
 
     def _wait_for_facts(self) -> None:
         """Wait for the other end, where it was not there yet."""
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             if self._facts is None:
                 self._check_open()
                 self._connect()
         finally:
-            self._release()
+            in_use[0] = False
 
     @property
     def render_mode(self) -> str | None:  # type: ignore[override]
@@ -328,15 +342,17 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             gymnasium.error.ResetNeeded: :meth:`reset` must be called first.
             RemoteEnvError: The remote ``render`` raised.
         """
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             self._check_open()
             if self._display is not None:
                 return self._display.render()
             return self._fetch_frame()
         finally:
-            self._release()
+            in_use[0] = False
 
     def _fetch_frame(self) -> Any:
         return self._ask(Operation.RENDER, "render")
@@ -352,13 +368,15 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
     def _ask_guarded(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             self._check_open()
             return self._ask(operation, name, args, kwargs)
         finally:
-            self._release()
+            in_use[0] = False
 
     def _ask(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None

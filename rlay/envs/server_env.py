@@ -292,13 +292,15 @@ class ServerEnv(RemoteEnv):
         Raises:
             ConnectTimeout: It did not join in time.
         """
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             self._check_open()
             self._ready_link()
         finally:
-            self._release()
+            in_use[0] = False
 
     def _connect(self) -> None:
         assert self._host is not None  # noqa: S101 - only closed environments have none

@@ -56,8 +56,10 @@ class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
     @contextlib.contextmanager
     def _exclusively(self) -> Any:
         """Let one thread in, and take note of what a failure means."""
-        if not self._acquire(False):
+        in_use = self._in_use
+        if in_use[0]:
             raise self._busy_error()
+        in_use[0] = True
         try:
             self._check_open()
             yield
@@ -65,7 +67,7 @@ class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
             self._after_failure(error)
             raise
         finally:
-            self._release()
+            in_use[0] = False
 
     def _check_open(self) -> None:
         if self.closed:

@@ -586,7 +586,7 @@ def test_e8_spaces_read_while_another_thread_waits_for_the_game():
     """Only one thread greets the game; the other is turned away, then served."""
     with rlay.ServerEnv("x") as env:
         waiting = Background(lambda: raised_by(rlay.ChannelClosed, env.reset))
-        wait_until(lambda: env._guard.locked())
+        wait_until(lambda: env._in_use[0])
         with pytest.raises(rlay.LocalProtocolError, match="two threads"):
             _ = env.observation_space
         env.close()
