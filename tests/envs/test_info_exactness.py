@@ -317,11 +317,11 @@ def test_options_are_a_dict_or_none_and_nothing_else(paradigm, children):
         backend_process(children) as process,
         PAIRS[paradigm](process, echo_environment) as (_, remote),
     ):
-        for options in ([], [1], "x", 5, (1, None)):
+        for neither in ([], [1], "x", 5, (1, None)):
             with pytest.raises(rlay.RLayError, match="a dict or None"):
-                remote.reset(options=options)
-        for options in (None, {}):
-            assert_identical(remote.reset(options=options)[1], {"options": options})
+                remote.reset(options=neither)
+        assert_identical(remote.reset(options=None)[1], {"options": None})
+        assert_identical(remote.reset(options={})[1], {"options": {}})
 
 
 @pytest.mark.parametrize("paradigm", PAIRS)

@@ -97,6 +97,33 @@ def test_notable_spaces_arrive_with_equal_samples(paradigm, children):
     assert differ == {}
 
 
+def arrays_in(value):
+    """Yield every array in an observation."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (dict, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(part)
+
+
+@pytest.mark.parametrize("paradigm", PAIRS)
+def test_observations_are_the_callers_own(paradigm, children):
+    """Their arrays can be written to, and no later call changes them."""
+    with backend_process(children) as process:
+        for name, space in NOTABLE_SPACES.items():
+            target = functools.partial(EchoEnv, space)
+            with PAIRS[paradigm](process, target) as (_, remote):
+                remote.reset(seed=1)
+                space.seed(1)
+                actions = [space.sample() for _ in range(5)]
+                observations = [remote.step(action)[0] for action in actions]
+                assert_identical(observations, actions, name)
+                for array in arrays_in(tuple(observations)):
+                    assert array.flags.writeable, name
+                    assert array.flags.c_contiguous, name
+                    array[...] = 0
+
+
 @pytest.mark.parametrize("paradigm", PAIRS)
 def test_spaces_are_the_same_objects_on_each_access(paradigm, children):
     """So a seed given to a remote environment's space stays."""
