@@ -7,12 +7,13 @@ import os
 from typing import Any
 
 import click
+import gymnasium
 from rich.console import Console
 
 from rlay.cli.live import LiveTable, shown_from_a_thread
 from rlay.cli.signals import StopRequested, raise_stop, stops_call
 from rlay.cli.targets import find_target
-from rlay.cli.words import FAILED
+from rlay.cli.words import FAILED, Failed
 from rlay.envs.server_backend import ServerBackend
 from rlay.errors import RLayError
 from rlay.processes.served import ServeCommand
@@ -36,6 +37,7 @@ def serve_here(
 
     Raises:
         UnknownTarget: There is nothing of that name.
+        Failed: The environment cannot be made, as Gymnasium says.
         RLayError: The channel cannot be made, or is somebody else's.
     """
     faulthandler.enable()  # a crash in C code shows where Python was
@@ -50,6 +52,8 @@ def serve_here(
         return end.code if isinstance(end.code, int) and end.code else FAILED
     except (click.ClickException, RLayError):
         raise  # said in a line, without a traceback
+    except gymnasium.error.Error as error:  # such as a dependency that is missing
+        raise Failed(f"{command.target!r} cannot be served: {error}") from None
     except Exception:
         _log.exception("%r cannot be served", command.target)
         return FAILED

@@ -44,6 +44,9 @@ class Game(gymnasium.Env):
 def crash():
     os._exit(9)
 
+def needy():
+    raise gymnasium.error.DependencyNotInstalled("run: pip install simulator")
+
 class NotAnEnvironment:
     pass
 """

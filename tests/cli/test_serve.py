@@ -196,6 +196,12 @@ def test_serve_of_something_else_than_an_environment_fails(rlay_command):
     assert "not a gymnasium.Env" in text
 
 
+def test_serve_of_an_environment_that_gymnasium_cannot_make_says_why(rlay_command):
+    """Exit code 1, in a line: it is no bug."""
+    text = failure(rlay_command("serve", "game:needy", "--name", "game"), 1)
+    assert text == "Error: 'game:needy' cannot be served: run: pip install simulator\n"
+
+
 def test_a14_serve_whose_environment_cannot_be_made_fails(
     rlay_command, channel_directory
 ):
