@@ -12,6 +12,7 @@ import secrets
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable
 from typing import Final
 
 from rlay.errors import (
@@ -106,12 +107,16 @@ class ChannelDirectory:
                 _make_private(where)
         with translated(where):
             fd = os.open(where, flags)
-        if _is_private(fd):
-            return cls(where, fd)
+        opened = None
         try:
+            with translated(where):
+                if _is_private(fd):
+                    opened = cls(where, fd)
+                    return opened
             return cls._open_within(where, fd, create=create)
         finally:
-            os.close(fd)
+            if opened is None:
+                os.close(fd)
 
     @classmethod
     def _open_within(
@@ -124,13 +129,7 @@ class ChannelDirectory:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=outer_fd)
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=outer_fd)
-        if not _is_private(fd):
-            os.close(fd)
-            raise ChannelPermission(
-                f"{where} is not ours alone: {describe(where)}; it must belong to uid "
-                f"{os.geteuid()} with mode 0700. Remove it, or set RLAY_DIR"
-            )
-        return cls(where, fd)
+        return cls(where, _private_or_closed(fd, where))
 
     def close(self) -> None:
         """Close the descriptor. Twice is harmless."""
@@ -170,13 +169,7 @@ class ChannelDirectory:
         path = os.path.join(self.path, name)
         with translated(path):
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
-        if not _is_private(fd):
-            os.close(fd)
-            raise ChannelPermission(
-                f"{path} is not ours alone: {describe(path)}; it must belong to uid "
-                f"{os.geteuid()} with mode 0700"
-            )
-        return fd
+        return _private_or_closed(fd, path)
 
     def make_hidden(self) -> tuple[str, int]:
         """Make an empty directory under a hidden name; return name and descriptor.
@@ -224,19 +217,28 @@ class ChannelDirectory:
             raise channel_error(error, os.path.join(self.path, name)) from error
         return hidden
 
-    def remove(self, hidden: str) -> None:
-        """Remove a hidden directory and the files in it. Twice is harmless."""
-        try:
-            fd = os.open(hidden, _OPEN_DIRECTORY, dir_fd=self.fd)
-        except OSError:
-            return
-        try:
-            for entry in os.listdir(fd):
-                with contextlib.suppress(OSError):
-                    os.unlink(entry, dir_fd=fd)
-        finally:
-            os.close(fd)
+    def remove(self, hidden: str, names: Iterable[str] = ()) -> None:
+        """Remove a hidden directory and the files in it. Twice is harmless.
+
+        Args:
+            hidden: Its name.
+            names: Files that are removed even where no descriptor is left to look
+                for others.
+        """
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(hidden, name), dir_fd=self.fd)
         with contextlib.suppress(OSError):
+            os.rmdir(hidden, dir_fd=self.fd)
+            return
+        with contextlib.suppress(OSError):
+            fd = os.open(hidden, _OPEN_DIRECTORY, dir_fd=self.fd)
+            try:
+                for entry in os.listdir(fd):
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry, dir_fd=fd)
+            finally:
+                os.close(fd)
             os.rmdir(hidden, dir_fd=self.fd)
 
 
@@ -252,6 +254,23 @@ def _is_private(fd: int) -> bool:
         stat.S_ISDIR(facts.st_mode)
         and facts.st_uid == os.geteuid()
         and not facts.st_mode & 0o077
+    )
+
+
+def _private_or_closed(fd: int, path: str) -> int:
+    """Return a directory's descriptor if it is ours alone; else close it and raise."""
+    try:
+        with translated(path):
+            if _is_private(fd):
+                return fd
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    raise ChannelPermission(
+        f"{path} is not ours alone: {describe(path)}; it must belong to uid "
+        f"{os.geteuid()} with mode 0700. Remove it, or name another directory with "
+        f"{ENVIRONMENT_VARIABLE}"
     )
 
 
@@ -278,19 +297,22 @@ def open_file(directory_fd: int, name: str, path: str, *, writable: bool = True)
     flags = (os.O_RDWR if writable else os.O_RDONLY) | _OPEN_FILE
     with translated(path):
         fd = os.open(name, flags, dir_fd=directory_fd)
-    facts = os.fstat(fd)
-    problem: ChannelError | None = None
+        try:
+            _check_plain(os.fstat(fd), path)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _check_plain(facts: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-        problem = ChannelCorrupt(
+        raise ChannelCorrupt(
             f"{path} is not a plain file with one name: {describe(path)}. Remove it "
             "by hand if it is not needed"
         )
-    elif facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-        problem = ChannelPermission(
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        raise ChannelPermission(
             f"{path} is not ours alone: {describe(path)}; it must belong to uid "
             f"{os.geteuid()} with mode 0600"
         )
-    if problem is not None:
-        os.close(fd)
-        raise problem
-    return fd

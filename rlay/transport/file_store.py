@@ -48,7 +48,8 @@ def read_header(fd: int, path: str) -> ChannelHeader:
 
 def is_channel_file(fd: int, entry: str) -> bool:
     """Return whether an entry of the directory ``fd`` may be a channel's."""
-    facts = os.stat(entry, dir_fd=fd, follow_symlinks=False)
+    with translated(entry):
+        facts = os.stat(entry, dir_fd=fd, follow_symlinks=False)
     return bool(_CHANNEL_FILE.fullmatch(entry)) and not stat.S_ISDIR(facts.st_mode)
 
 
@@ -100,6 +101,7 @@ class FileStore:
         self._locks: dict[End, HeldLock] = {}
         self._probes: list[Probe] = []
         self._fifos: dict[End, int] = {}
+        self._identity: tuple[int, int] | None = None
         self._generation = 0
         self._removed = False
         self._owns_directory = False
@@ -127,6 +129,7 @@ class FileStore:
                 store.remove()
                 store.close()
                 raise
+            store.remove()
             store.close()
         raise ChannelBusy(f"{directory.path} is swept all the time: nothing stays")
 
@@ -204,11 +207,13 @@ class FileStore:
 
     def _has_name(self, name: str) -> bool:
         try:
+            if self._identity is None:
+                ours = os.fstat(self._fd)
+                self._identity = ours.st_dev, ours.st_ino
             facts = os.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)
-            ours = os.fstat(self._fd)
         except OSError:
             return False
-        return (facts.st_dev, facts.st_ino) == (ours.st_dev, ours.st_ino)
+        return (facts.st_dev, facts.st_ino) == self._identity
 
     # -------------------------------------------------------------------- open
 
@@ -338,8 +343,9 @@ class FileStore:
             fd = os.open(name, flags, dir_fd=self._fd)
         except OSError:  # there is none, or nobody reads it
             return None
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            return fd
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                return fd
         os.close(fd)
         return None
 
@@ -356,8 +362,14 @@ class FileStore:
         if self._hidden is None and self.is_current():
             self._hidden = self._directory.hide(self.name)
         if self._hidden is not None:
-            self._directory.remove(self._hidden)
+            self._directory.remove(self._hidden, self._own_names())
         self._removed = True
+
+    def _own_names(self) -> list[str]:
+        names = [HEADER_NAME, *(lock_name(end) for end in End)]
+        if self._generation:
+            names.append(slots_name(self._generation))
+        return names
 
     def close(self) -> None:
         """Give back locks, descriptors and the header. Twice is harmless."""

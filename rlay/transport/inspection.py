@@ -101,7 +101,7 @@ def _view_or_problem(root: ChannelDirectory, name: str) -> ChannelView | None:
         return _view(fd, name, path)
     except ChannelNotFound as error:
         # Its files went while we looked, or somebody deleted its header.
-        if os.fstat(fd).st_nlink == 0:
+        if not _has_name(fd):
             return None
         return ChannelView(name, path, files=_sizes(fd), problem=str(error))
     except RLayError as error:
@@ -203,11 +203,19 @@ def _slot_view(fd: int, offset: int, capacity: int) -> SlotView:
     return SlotView.of(capacity, control, message)
 
 
+def _has_name(fd: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.fstat(fd).st_nlink > 0
+    return False
+
+
 def _sizes(fd: int) -> dict[str, int]:
-    sizes = {}
-    for entry in sorted(os.listdir(fd)):
-        with contextlib.suppress(FileNotFoundError):
-            sizes[entry] = os.stat(entry, dir_fd=fd, follow_symlinks=False).st_size
+    """Return the size of each file; what goes meanwhile is left out."""
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for entry in sorted(os.listdir(fd)):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[entry] = os.stat(entry, dir_fd=fd, follow_symlinks=False).st_size
     return sizes
 
 

@@ -66,7 +66,8 @@ def open_mapped(
     """
     fd = open_file(directory_fd, name, path)
     try:
-        size = os.fstat(fd).st_size
+        with translated(path):
+            size = os.fstat(fd).st_size
         if size < least_bytes:
             raise ChannelCorrupt(
                 f"{path} has {size} bytes, at least {least_bytes} are needed"
