@@ -18,13 +18,21 @@ from rlay.envs.timeouts import (
     DEFAULT_STEP_S,
     Timeouts,
 )
-from rlay.errors import ChannelBusy, ChannelError, ChannelNotFound, ConnectTimeout
+from rlay.errors import (
+    ChannelBusy,
+    ChannelError,
+    ChannelNotFound,
+    ConnectTimeout,
+    EnvLost,
+    PeerLost,
+)
 from rlay.protocol.constants import CloseReason, Paradigm
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Welcome, Wishes
 from rlay.protocol.names import group_member, group_prefix
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_client import MemClient
+from rlay.transport.peers import PeerGone
 from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.client_env")
@@ -93,23 +101,46 @@ def attach_client(
     """
     limit = timeouts.connect
     until = None if limit is None else time.monotonic() + limit
-    client = _open_waiting(name, directory, limit, until, look)
-    try:
-        _check_paradigm(client, name, wishes)
-        left = None if until is None else max(0.0, until - time.monotonic())
-        hello = Hello(
-            Paradigm.CLIENT_ENV,
-            wishes=wishes,
-            software=SOFTWARE,
-            capabilities=CAPABILITIES,
-        )
-        ids, welcome = client.greet(hello, (0, draw_id()), left)
-        channel = client.attach(welcome, ids)
-        link = ClientLink(channel, _facts(welcome), timeouts, copy=copy)
-    except BaseException:
-        client.close(CloseReason.CLOSED)
-        raise
-    return Attachment(client, link)
+    while True:
+        client = _open_waiting(name, directory, limit, until, look)
+        try:
+            _check_paradigm(client, name, wishes)
+            link = _greeted(client, timeouts, wishes, until, copy=copy)
+        except (PeerGone, PeerLost) as error:
+            # A backend that went away during the greeting is none: the next one of
+            # this name may come yet.
+            client.close(CloseReason.CLOSED)
+            if isinstance(error, EnvLost) or _is_past(until):
+                raise
+        except BaseException:
+            client.close(CloseReason.CLOSED)
+            raise
+        else:
+            return Attachment(client, link)
+
+
+def _is_past(until: float | None) -> bool:
+    return until is not None and time.monotonic() >= until
+
+
+def _greeted(
+    client: MemClient,
+    timeouts: Timeouts,
+    wishes: Wishes,
+    until: float | None,
+    *,
+    copy: bool,
+) -> ClientLink:
+    left = None if until is None else max(0.0, until - time.monotonic())
+    hello = Hello(
+        Paradigm.CLIENT_ENV,
+        wishes=wishes,
+        software=SOFTWARE,
+        capabilities=CAPABILITIES,
+    )
+    ids, welcome = client.greet(hello, (0, draw_id()), left)
+    channel = client.attach(welcome, ids)
+    return ClientLink(channel, _facts(welcome), timeouts, copy=copy)
 
 
 def _facts(welcome: Welcome) -> EnvironmentFacts:
