@@ -188,10 +188,10 @@ def test_first_request_of_a_session_is_one():
 
 def test_zero_is_a_breach_in_every_state():
     """Sequence 0 ends the session, whatever was before."""
-    for state in RequesterState:
-        assert requester(state.name, 7).receive(0) is Outcome.BREACH
-    for state in ResponderState:
-        assert responder(state.name, 7).receive(0) is Outcome.BREACH
+    for asking in RequesterState:
+        assert requester(asking.name, 7).receive(0) is Outcome.BREACH
+    for answering in ResponderState:
+        assert responder(answering.name, 7).receive(0) is Outcome.BREACH
 
 
 # --- the other events -----------------------------------------------------------------
@@ -310,19 +310,25 @@ class World:
         results: Replies that were accepted, in order.
     """
 
+    requests: tuple[int, ...] = ()
+    replies: tuple[tuple[int, int], ...] = ()
+    runs: tuple[int, ...] = ()
+    results: tuple[tuple[int, int], ...] = ()
+
     def __init__(self, sequence):
         self.asks = (RequesterState.IDLE, sequence)
         self.answers = (ResponderState.READY, sequence)
-        self.requests = ()
-        self.replies = ()
-        self.runs = ()
-        self.results = ()
 
     def changed(self, **fields):
         """Return a world that differs in these fields."""
         other = World(0)
         vars(other).update(vars(self), **fields)
         return other
+
+    def key(self):
+        """Return what makes two worlds the same."""
+        state = self.asks, self.answers, self.requests, self.replies
+        return *state, self.runs, self.results
 
     def requester(self):
         """Return the requester of this world."""
@@ -412,12 +418,11 @@ def without(items, index):
 def explore(sequence):
     """Return every world that can be reached from a last sequence."""
     start = World(sequence)
-    seen, waiting = {tuple(vars(start).values()): start}, deque([start])
+    seen, waiting = {start.key(): start}, deque([start])
     while waiting:
         for world in waiting.popleft().successors():
-            key = tuple(vars(world).values())
-            if key not in seen:
-                seen[key] = world
+            if world.key() not in seen:
+                seen[world.key()] = world
                 waiting.append(world)
     return list(seen.values())
 

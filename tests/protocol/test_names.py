@@ -44,7 +44,7 @@ def test_check_name_other_text_is_refused(name):
 def test_check_name_other_type_is_refused():
     """A name is a str: bytes are not taken for one."""
     with pytest.raises(ChannelError, match="is a str, not bytes"):
-        check_name(b"cartpole")
+        check_name(b"cartpole")  # type: ignore[arg-type]
 
 
 @given(st.text())
@@ -71,7 +71,7 @@ def test_group_prefix(name, prefix):
 
 def test_group_prefix_other_type_is_no_group():
     """What is no str is no group either; check_name says what is wrong with it."""
-    assert group_prefix(None) is None
+    assert group_prefix(None) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Infos of unchanged scalar keys: golden bytes, and when they are no records."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlay.errors import DecodeError
+from rlay.protocol.numbers import make_number_store
 from rlay.protocol.records import RecordReader, RecordWriter
 from rlay.testing.info_strategies import numpy_scalars, plain_values
 from tests.support.equality import assert_identical
@@ -49,9 +52,12 @@ def test_golden_record():
 
 def test_values_stand_as_in_number_cells():
     """A value's eight bytes are those that the same number has as a reward."""
-    from rlay.protocol.numbers import make_number_store
-
-    values = [-1, 2.5, True, *(kind(1) for kind in (np.int8, np.uint8, np.bool_))]
+    values: list[Any] = [
+        -1,
+        2.5,
+        True,
+        *(kind(1) for kind in (np.int8, np.uint8, np.bool_)),
+    ]
     values += [np.int16(-1), np.uint16(9), np.int32(-1), np.uint32(9), np.int64(-1)]
     values += [np.uint64(2**63), np.float16(1), np.float32(1), np.float64(1)]
     values += [np.complex64(1j)]

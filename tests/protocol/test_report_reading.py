@@ -1,6 +1,7 @@
 """Reading reports: what is refused, and what is valid for how long."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ from tests.protocol.rigs import TEXT, Rig, box, discrete, message_of
 from tests.support.equality import assert_identical
 
 OBSERVATION = np.array([1, 2], np.float32)
-STEADY = (OBSERVATION, 1.5, False, False, {})
+STEADY: Any = (OBSERVATION, 1.5, False, False, {})
 FIXED = struct.pack("<2f", 1, 2)
 TRANSITION = Kind.TRANSITION
-BATCH = (
+BATCH: Any = (
     np.array([1, 2]),
     np.array([0.5, 1]),
     np.array([True, False]),
@@ -67,7 +68,7 @@ def test_transition_of_private_memory_is_bound_once():
     """A message that was put together is compiled when it comes."""
     buffer = message(TRANSITION | Flag.FIXED, FIXED)
     reports = reader()
-    expected = (OBSERVATION, 0.0, False, False, {})
+    expected: Any = (OBSERVATION, 0.0, False, False, {})
     assert_identical(reports.transition(buffer), expected)
     bound = buffer.bound
     assert_identical(reports.transition(buffer), expected)
@@ -289,7 +290,8 @@ def test_batch_with_a_record_is_a_decode_error():
 def test_reset_result_is_read():
     """With and without a fixed area, with and without an info."""
     rig = Rig()
-    for first in ((OBSERVATION, {}), ([1], {}), (OBSERVATION, {"a": 1})):
+    firsts: Any = [(OBSERVATION, {}), ([1], {}), (OBSERVATION, {"a": 1})]
+    for first in firsts:
         assert_identical(rig.through("reset_result", *first), first)
 
 

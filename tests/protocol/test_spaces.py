@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +160,7 @@ def test_uniform_bound_takes_no_memory():
     tracemalloc.start()
     try:
         space = decode_space(data)
+        assert isinstance(space, spaces.Box)
         assert space.low.shape == (2**30,)
         assert len(encode_space(space)) == len(data)
         assert tracemalloc.get_traced_memory()[1] < 2**20
@@ -169,6 +171,7 @@ def test_uniform_bound_takes_no_memory():
 def test_box_of_one_element_keeps_its_shape():
     """One element is one bound, of the box's own shape."""
     back = decode_space(encode_space(box((1, 1))))
+    assert isinstance(back, spaces.Box)
     assert back.low.shape == (1, 1)
 
 
@@ -262,7 +265,7 @@ def test_error_names_the_path(packed, path):
 
 def test_depth_has_a_limit():
     """A description is nested at most 32 levels below the first."""
-    packed = ["tuple"]
+    packed: list[Any] = ["tuple"]
     for _ in range(MAX_DEPTH):
         packed = ["tuple", packed]
     unpack_space(packed)

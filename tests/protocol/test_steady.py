@@ -1,5 +1,7 @@
 """The short way of steady steps writes and reads the same bytes as the long way."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,8 +47,11 @@ def test_step_that_does_not_fit_is_left_to_the_long_way(value):
         assert_identical(rig.decision[1].steady(), UNSTEADY)
 
 
-REWARDS = st.floats() | st.integers(-(2**63), 2**63 - 1)
-REWARDS |= st.floats(width=32).map(np.float32)
+REWARDS: st.SearchStrategy[Any] = st.one_of(
+    st.floats(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(width=32).map(np.float32),
+)
 
 
 @given(spaces_with_elements(), REWARDS, st.booleans(), st.booleans())
@@ -54,7 +59,7 @@ def test_transition_is_written_as_the_long_way_does(case, reward, ended, cut):
     """Both ways leave the same message."""
     space, observation = case
     short, long = Rig(observation=space), Rig(observation=space)
-    transition = (observation, reward, ended, cut, {})
+    transition: Any = (observation, reward, ended, cut, {})
     if not short.report[0].steady(*transition):
         assert short.agreement.report_layout.variable
         return

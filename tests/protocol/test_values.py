@@ -131,7 +131,10 @@ def test_float_keeps_its_bits(bits):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_signalling_nan_keeps_its_bits(dtype):
     """The bits of small NaNs are not touched either (E1)."""
-    whole = {np.float16: np.uint16(0x7D01), np.float32: np.uint32(0x7FA0_0001)}
+    whole: dict[type, np.generic] = {
+        np.float16: np.uint16(0x7D01),
+        np.float32: np.uint32(0x7FA0_0001),
+    }
     scalar = whole[dtype].view(dtype)
     assert decode_value(encode_value(scalar)).tobytes() == scalar.tobytes()
 
@@ -279,7 +282,7 @@ def test_more_than_msgpack_takes_is_refused(monkeypatch):
     def refuse(*_args, **_options):
         raise ValueError("too large data")
 
-    monkeypatch.setattr(values.msgpack, "packb", refuse)
+    monkeypatch.setattr(msgpack, "packb", refuse)
     with pytest.raises(Unsendable, match="too large for msgpack: too large data"):
         encode_value(b"")
 
