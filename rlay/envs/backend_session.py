@@ -121,10 +121,19 @@ class BackendSession:
             self._channel.send(sequence)  # the stored reply is still there
 
     def _respond(self, request: MessageBuffer) -> None:
-        """Run a request that is no steady step, and answer it."""
+        """Run a request that is no steady step, and answer it.
+
+        A request that cannot be read is answered too, so that its sender does not
+        wait for nothing; it is the last one of the session.
+        """
         sequence = request.sequence
         buffer = self._channel.outgoing[sequence & 1]
-        run = self._runner(request, buffer)
+        try:
+            run = self._runner(request, buffer)
+        except RemoteProtocolError as error:
+            self._channel.take()
+            self._send(self._end.breach(buffer, error))
+            raise
         self._channel.take()
         try:
             overflow = run()

@@ -8,7 +8,7 @@ from typing import Any
 from rlay.envs.admission import make_admit
 from rlay.envs.faults import failure_of, unsendable_failure
 from rlay.envs.unsendable import POLICIES, Policy, mended
-from rlay.errors import SpaceMismatch
+from rlay.errors import RemoteProtocolError, SpaceMismatch
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Capability, ErrorCode
 from rlay.protocol.decisions import CallFields, DecisionReader, Operation
@@ -146,6 +146,11 @@ class EnvironmentEnd:
         else:
             failure = failure_of(error)
         _log.info("reported to the algorithm: %s", failure.remote_type)
+        return self.writer.failure(buffer, failure)
+
+    def breach(self, buffer: MessageBuffer, error: RemoteProtocolError) -> bytes | None:
+        """Write a Failure that tells the algorithm of its own breach."""
+        failure = environment_failure(ErrorCode.PROTOCOL, "ProtocolError", str(error))
         return self.writer.failure(buffer, failure)
 
     def call_result(self, buffer: MessageBuffer, value: Any) -> bytes | None:

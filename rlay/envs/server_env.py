@@ -61,15 +61,21 @@ class GameHost:
             ChannelBusy: A living trainer has the name.
         """
         self.name = name
+        self._directory = directory
         self._wishes = wishes
         self._timeouts = timeouts
         self._copy = copy
         self._refused = ""
-        self._server = MemServer.create(
-            name,
-            directory,
+        self._session: SlotChannel | None = None
+        self._closed = False
+        self._server = self._make_channel()
+
+    def _make_channel(self) -> MemServer:
+        return MemServer.create(
+            self.name,
+            self._directory,
             paradigm=Paradigm.SERVER_ENV,
-            num_envs=wishes.num_envs or 0,
+            num_envs=self._wishes.num_envs or 0,
         )
 
     @property
@@ -88,6 +94,7 @@ class GameHost:
             ConnectTimeout: No game joined within ``connect_timeout``.
             ChannelNoSpace: There is no room for its slots.
         """
+        self._dismiss()
         limit = self._timeouts.connect
         until = None if limit is None else time.monotonic() + limit
         while True:
@@ -110,7 +117,26 @@ class GameHost:
                 self._server.refuse(buffer, Refusal(ErrorCode.NO_SPACE, str(error)))
                 raise
             if channel is not None:
+                self._session = channel
                 return ServerLink(channel, facts, self._timeouts, copy=self._copy)
+
+    def _dismiss(self) -> None:
+        """Send away a game that is still in a session which this end gave up.
+
+        It waits for a decision that will not come, and holds its end of the channel:
+        a new channel tells it so, and takes it in again.
+        """
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            session.watch.check()
+        except RLayError:
+            return  # it has left, or it has said Hello again
+        self._server.close(CloseReason.PROTOCOL_ERROR)
+        self._server = self._make_channel()
+        if self._closed:  # by another thread, meanwhile
+            self._server.close(CloseReason.CLOSED)
 
     def _nobody_came(self, limit_s: float | None) -> ConnectTimeout:
         if self._refused:
@@ -172,6 +198,7 @@ class GameHost:
 
     def close(self) -> None:
         """Remove the channel; a game in it is told."""
+        self._closed = True
         self._server.close(CloseReason.CLOSED)
 
 
