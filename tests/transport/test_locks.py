@@ -174,16 +174,20 @@ def test_b17_look_that_fails_is_no_sign_of_death(probe, monkeypatch):
 
 
 def test_a17_interrupted_acquire_leaves_no_descriptor(fd, lock, monkeypatch):
-    """A17: Ctrl-C while another holder is waited for leaks nothing."""
+    """A17: Ctrl-C while somebody's look is waited for leaks nothing."""
 
     def interrupt(seconds):
         raise KeyboardInterrupt
 
+    lock.release()
+    look = os.open("lock", os.O_RDONLY, dir_fd=fd)
+    fcntl.flock(look, fcntl.LOCK_SH)
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(locks.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         HeldLock.acquire(fd, "lock", PATH)
     assert len(os.listdir("/proc/self/fd")) == before
+    os.close(look)
 
 
 # ---------------------------------------------------------------- many processes
