@@ -143,11 +143,13 @@ class TrainerSearch:
                 "environment: attach a ClientEnv to it, or make a ServerEnv"
             )
         self._ids = (draw_id(), 0)
-        client.send_hello(self._hello, self._ids, 1.0)
+        client.begin_hello(self._hello, self._ids)
 
     def _greeted(self) -> tuple[MemClient, SlotChannel]:
         client = self._client
         assert client is not None  # noqa: S101 - look() opened it
+        if not client.continue_hello():
+            raise ConnectTimeout("the trainer takes a long greeting in parts")
         ids, welcome = client.receive_welcome(self._ids, 0.0)
         channel = client.attach(welcome, ids)
         self._client = None

@@ -14,6 +14,7 @@ from rlay.envs.faults import (
     invalid_action,
     is_loss,
     lost_error,
+    reset_needed,
     unsendable_request,
 )
 from rlay.envs.timeouts import Timeouts
@@ -186,7 +187,7 @@ class AlgorithmLink:
 
         A message that is still outstanding is awaited first, and discarded.
         """
-        patience = self._reset_patience
+        patience = self._reset_patience.running()
         self._settle(patience)
         try:
             self._say(
@@ -202,18 +203,21 @@ class AlgorithmLink:
     def call(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Send Call and return its result."""
+        """Send Call and return its result.
+
+        Raises:
+            gymnasium.error.ResetNeeded: A step is outstanding: reset or close first.
+        """
         self._before_call(name)
+        patience = self._step_patience.running()
         try:
             self._say(
                 lambda buffer: self._writer.call(buffer, operation, name, args, kwargs),
-                self._step_patience,
+                patience,
             )
         except Unsendable as error:
             raise unsendable_request(error, f"the arguments of {name}") from None
-        return self._hear(
-            self._step_patience, Kind.CALL_RESULT, self._reader.call_result
-        )
+        return self._hear(patience, Kind.CALL_RESULT, self._reader.call_result)
 
     def _before_call(self, name: str) -> None:
         raise NotImplementedError
@@ -263,9 +267,7 @@ class AlgorithmLink:
             message = self.channel.receive(patience)
             if self._machine.receive(message.sequence) is self._wanted:
                 return message
-        raise RemoteProtocolError(
-            "a message came out of order; the session is over, reset() starts a new one"
-        )
+        raise _breach(self._machine.sequence)
 
     def _settle(self, patience: Deadline) -> None:
         """Wait for an outstanding message and discard it."""
@@ -278,6 +280,8 @@ class AlgorithmLink:
         except BaseException as error:
             self._give_up(error)
             raise
+        if self.over:
+            raise _breach(self._machine.sequence)
 
     def _odd(self, message: MessageBuffer, wanted: Kind) -> None:
         """Raise what a message that is not of the wanted kind stands for."""
@@ -322,6 +326,13 @@ class AlgorithmLink:
         """Stop waiting: what comes late will be discarded."""
 
 
+def _breach(sequence: int) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"a message came out of order at sequence {sequence}; the session is over, "
+        "reset() starts a new one"
+    )
+
+
 class ClientLink(AlgorithmLink):
     """Asks the backend: Reset, Step, Call, Close; one request in flight."""
 
@@ -337,7 +348,8 @@ class ClientLink(AlgorithmLink):
         super().__init__(*args, **kwargs)
 
     def _before_call(self, name: str) -> None:
-        self._settle(self._step_patience)
+        if self._requester.state is RequesterState.LATE:
+            raise reset_needed(f"the result of the last step is outstanding: {name}")
 
     def _abandon(self) -> None:
         self._requester.abandon()

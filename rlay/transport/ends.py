@@ -1,6 +1,7 @@
 """What both ends of a channel in memory have in common."""
 
 import secrets
+from collections.abc import Iterator
 
 from rlay.protocol import slot_layout as at
 from rlay.protocol.buffers import MessageBuffer
@@ -90,6 +91,20 @@ class MemEnd:
     def _announce(self, program: str | None = None) -> None:
         self.line.announce(own_bell_kind(), CAPABILITIES, program)
 
+    def _greeting(
+        self, writer: SlotWriter, kind: Kind, payload: bytes, ids: tuple[int, int]
+    ) -> Iterator[None]:
+        """Say a greeting in steps; advance it whenever the last one is taken."""
+        if not writer.taken:
+            yield
+        buffer = writer.buffers[_GREETING_SEQUENCE & 1]
+        buffer.stamp(*ids)
+        overflow = buffer.write(int(kind), payload)
+        if overflow is None:
+            writer.publish(_GREETING_SEQUENCE)
+        else:
+            yield from writer.parts(_GREETING_SEQUENCE, overflow)
+
     def _send_greeting(
         self,
         writer: SlotWriter,
@@ -98,14 +113,8 @@ class MemEnd:
         ids: tuple[int, int],
         patience: Patience,
     ) -> None:
-        writer.wait_until_taken(patience)
-        buffer = writer.buffers[_GREETING_SEQUENCE & 1]
-        buffer.stamp(*ids)
-        overflow = buffer.write(int(kind), payload)
-        if overflow is None:
-            writer.publish(_GREETING_SEQUENCE)
-        else:
-            writer.publish_parts(_GREETING_SEQUENCE, overflow, patience)
+        for _ in self._greeting(writer, kind, payload, ids):
+            writer.wait_until_taken(patience)
 
     def _receive_greeting(
         self, reader: SlotReader, patience: Patience

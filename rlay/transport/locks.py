@@ -110,11 +110,13 @@ def _open_or_make(directory_fd: int, name: str, path: str) -> int:
 
 def _outlast_looks(fd: int) -> bool:
     """Try to lock for as long as a look may be in the way."""
-    for attempt in range(_ACQUIRE_TRIES):
+    for _ in range(_ACQUIRE_TRIES):
         if _try_lock(fd, fcntl.LOCK_EX):
             return True
-        if attempt and held_here(fd):
-            break
+        # Looks share the lock, who holds it does not: then it is of no use to wait.
+        if not _try_lock(fd, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
         time.sleep(_ACQUIRE_PAUSE_S)
     return False
 

@@ -1,7 +1,7 @@
 """The end of a channel in memory that opens what a server made."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rlay.errors import (
     ChannelBusy,
@@ -54,6 +54,8 @@ class MemClient(MemEnd):
         self._announce()
         self._writer, self._reader = self._greeting_slots()
         self._channel: SlotChannel | None = None
+        self._hello: Iterator[None] | None = None
+        self._hello_waits = False
 
     def _watch_of(self, held: Callable[[], bool]) -> PeerWatch:
         what = f"the server of channel {self.name!r}"
@@ -107,8 +109,18 @@ class MemClient(MemEnd):
             ChannelClosed: The server said goodbye, or this end was closed.
             RLayError: What the server's refusal says.
         """
-        self.send_hello(hello, ids, timeout_s)
-        return self.receive_welcome(ids, timeout_s)
+        patience = self._patience(timeout_s).running()
+        self._send_hello(hello, ids, patience)
+        return self._receive_welcome(ids, patience)
+
+    def send_hello(self, hello: Hello, ids: Ids, timeout_s: float | None) -> None:
+        """Say Hello; the first half of :meth:`greet`."""
+        self._send_hello(hello, ids, self._patience(timeout_s).running())
+
+    def _send_hello(self, hello: Hello, ids: Ids, patience: Deadline) -> None:
+        self.begin_hello(hello, ids)
+        while not self.continue_hello():
+            self._writer.wait_until_taken(patience)
 
     def _patience(self, timeout_s: float | None) -> Deadline:
         return Deadline(
@@ -121,22 +133,44 @@ class MemClient(MemEnd):
             ),
         )
 
-    def send_hello(self, hello: Hello, ids: Ids, timeout_s: float | None) -> None:
-        """Say Hello; the first half of :meth:`greet`."""
+    def begin_hello(self, hello: Hello, ids: Ids) -> None:
+        """Begin to say Hello; :meth:`continue_hello` says it, without waiting."""
         self._own.check()
         while self._reader.pending:  # what a client before us did not read any more
             self._reader.take_and_ring()
-        self._send_greeting(
-            self._writer, Kind.HELLO, hello.encode(), ids, self._patience(timeout_s)
-        )
+        self._hello = self._greeting(self._writer, Kind.HELLO, hello.encode(), ids)
+        self._hello_waits = False
+
+    def continue_hello(self) -> bool:
+        """Say as much of a long Hello as the server has taken the parts before of.
+
+        Returns:
+            Whether all of it is said.
+
+        Raises:
+            PeerLost: The server died meanwhile.
+            ChannelClosed: The server said goodbye, or this end was closed.
+        """
+        self.watch.check()
+        while self._hello is not None:
+            if self._hello_waits and not self._writer.taken:
+                return False
+            try:
+                next(self._hello)
+                self._hello_waits = True
+            except StopIteration:
+                self._hello = None
+        return True
 
     def receive_welcome(self, ids: Ids, timeout_s: float | None) -> tuple[Ids, Welcome]:
-        """Wait for the answer to a Hello; the second half of :meth:`greet`.
+        """Wait for the answer to a Hello that is said.
 
         After a ConnectTimeout it may be called again; 0 looks once.
         """
         self._own.check()
-        patience = self._patience(timeout_s)
+        return self._receive_welcome(ids, self._patience(timeout_s).running())
+
+    def _receive_welcome(self, ids: Ids, patience: Deadline) -> tuple[Ids, Welcome]:
         while True:
             buffer = self._receive_greeting(self._reader, patience)
             answered = (buffer.incarnation, buffer.session)
@@ -185,7 +219,7 @@ class MemClient(MemEnd):
     def _forget(self) -> None:
         super()._forget()
         self.watch = self._watch_of(self.watch.held)
-        self._channel = None
+        self._channel = self._hello = None
         del self._writer, self._reader
 
 

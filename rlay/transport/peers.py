@@ -170,7 +170,7 @@ class Deadline:
         timeout_s: float | None,
         error: Callable[[], RLayTimeout],
     ) -> None:
-        """Set the limit; the time runs from each :meth:`start`.
+        """Set the limit; the time runs from each :meth:`start`, see :meth:`running`.
 
         Args:
             watch: Who must live; None for nobody.
@@ -181,12 +181,24 @@ class Deadline:
         self._timeout_s = timeout_s
         self._error = error
         self._began = self._checked = 0.0
+        self._runs = False
+
+    def running(self) -> "Deadline":
+        """Return one whose time runs from now on, over all its waits together."""
+        deadline = Deadline(self._watch, self._timeout_s, self._error)
+        deadline._began = deadline._checked = time.monotonic()
+        deadline._runs = True
+        return deadline
 
     def start(self) -> float:
         """Note that a sleep begins; return its first slice in seconds."""
-        self._began = self._checked = time.monotonic()
+        self._checked = time.monotonic()
+        if not self._runs:
+            self._began = self._checked
         timeout = self._timeout_s
-        return SLICE_S if timeout is None or timeout >= SLICE_S else max(timeout, 0.0)
+        if timeout is None:
+            return SLICE_S
+        return min(SLICE_S, max(timeout - (self._checked - self._began), 0.0))
 
     def check(self) -> float:
         """Return the next slice in seconds.

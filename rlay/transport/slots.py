@@ -3,7 +3,7 @@
 The layout and its rules are in :mod:`rlay.protocol.slot_layout`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
@@ -113,13 +113,13 @@ class SlotWriter:
         while (taken := words[TAKEN_WORD]) != words[PUBLISHED_WORD]:
             self._wait_taken(taken, patience)
 
-    def publish_parts(self, sequence: int, payload: bytes, patience: Patience) -> None:
-        """Publish a message whose payload exceeds the slot, part by part.
+    def parts(self, sequence: int, payload: bytes) -> Iterator[None]:
+        """Publish a payload part by part, one each time this is advanced.
 
-        The buffer's header holds kind, flags and reward already. Returns when
-        the last part is taken, the header saying "one part" again. Where
-        ``patience`` raises before, half a message is out and stays so: nothing
-        more can be published.
+        The buffer's header holds kind, flags and reward already. It may be advanced
+        once what was published last is :attr:`taken`; at its end the header says
+        "one part" again. Where it is left before that, half a message is out and
+        stays so: nothing more can be published.
         """
         buffer = self.buffers[sequence & 1]
         room = len(buffer.payload)
@@ -130,8 +130,13 @@ class SlotWriter:
             buffer.payload[: len(piece)] = piece
             buffer.set_part(part, parts, len(piece), len(payload))
             self.publish(sequence)
-            self.wait_until_taken(patience)
+            yield
         buffer.set_part(0, 1, 0, 0)
+
+    def publish_parts(self, sequence: int, payload: bytes, patience: Patience) -> None:
+        """Publish all :meth:`parts`; return when the last one is taken."""
+        for _ in self.parts(sequence, payload):
+            self.wait_until_taken(patience)
 
 
 class SlotReader:
