@@ -10,6 +10,7 @@ import pytest
 from gymnasium import spaces
 
 import rlay
+from rlay.envs.display import Display, backend_mode, display_for
 from rlay.testing.environments import ScriptedEnv
 from tests.support.equality import assert_identical
 from tests.support.threads import (
@@ -139,3 +140,52 @@ def test_render_collected_with_views_leaves_the_last_observation_alone(remote):
         kept = first.copy()
         env.step(0)
         np.testing.assert_array_equal(first, kept)
+
+
+# ---------------------------------------------------------------- which from which
+
+
+@pytest.mark.parametrize(
+    ("wanted", "remote_mode", "how"),
+    [
+        (None, None, None),
+        (None, "rgb_array", None),
+        ("rgb_array", "rgb_array", None),
+        ("human", "human", None),
+        ("ansi", "ansi", None),
+        ("rgb_array_list", "rgb_array", "Display"),
+        ("ansi_list", "ansi", "Display"),
+        ("human", "rgb_array", "Display"),
+        ("rgb_array", None, "error"),
+        ("rgb_array", "human", "error"),
+        ("human", None, "error"),
+        ("human", "ansi", "error"),
+        ("rgb_array_list", "human", "error"),
+        ("rgb_array_list", None, "error"),
+    ],
+)
+def test_display_is_made_where_one_mode_can_be_had_from_the_other(
+    wanted, remote_mode, how, dummy_screen
+):
+    """Lists from frames and a window from arrays; all else is refused by name."""
+
+    def make() -> Display | None:
+        return display_for(wanted, remote_mode, lambda: None, {"render_modes": []})
+
+    if how == "error":
+        with pytest.raises(rlay.ChannelError, match=f"render_mode={remote_mode!r}"):
+            make()
+        return
+    display = make()
+    assert (display is None) is (how is None)
+    if display is not None:
+        display.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [(None, None), ("human", "human"), ("rgb_array_list", "rgb_array"), ("a", "a")],
+)
+def test_display_backend_is_asked_for_frames_where_a_list_is_wanted(wanted, asked):
+    """The collecting is done here."""
+    assert backend_mode(wanted) == asked
