@@ -17,7 +17,7 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -94,13 +94,16 @@ class BackendProcess:
         """Wait at the end for the outcome of the last order.
 
         Where the body raised, the outcome is taken too, so that it is not mistaken for
-        that of a later order, and not judged: what was raised is the news.
+        that of a later order. What was raised is the news; a failure in the child may
+        be its reason, and is noted.
         """
         try:
             yield
-        except BaseException:
-            with suppress(AssertionError):
+        except Exception as error:
+            try:
                 self.outcome()
+            except AssertionError as reason:
+                error.add_note(str(reason))
             raise
         self.outcome()
 
