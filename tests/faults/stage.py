@@ -42,12 +42,13 @@ class Stage:
     Attributes:
         paradigm: "ClientEnv" or "ServerEnv".
         children: Starts the children.
+        directory: Where the channel lives.
     """
 
     def __init__(self, paradigm: str, children: Children, directory: Path) -> None:
         self.paradigm = paradigm
         self.children = children
-        self._directory = directory
+        self.directory = directory
         self._open = contextlib.ExitStack()
 
     @property
@@ -87,7 +88,7 @@ class Stage:
 
     def entries(self) -> list[str]:
         """Return what is in the channel directory."""
-        return sorted(os.listdir(self._directory))
+        return sorted(os.listdir(self.directory))
 
     def close(self) -> None:
         """Close what :meth:`algorithm` returned."""
