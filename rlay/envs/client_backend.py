@@ -136,6 +136,8 @@ class ClientBackend:
         self._phase = Phase.UNCONNECTED
         self._ended = False
         self._pid = os.getpid()
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs}: at least 1")
         self._game: Game
         if env is None:
             self._game = LoopGame(
