@@ -1,7 +1,7 @@
 """One client of a backend, from its Welcome to its goodbye."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
 from rlay.errors import (
@@ -42,6 +42,7 @@ class BackendSession:
         self._responder = Responder()
         self._patience = Deadline(channel.watch, None, ConnectTimeout)
         self._closing = False
+        self._in_parts = (0, b"")
 
     @property
     def sequence(self) -> int:
@@ -81,6 +82,8 @@ class BackendSession:
             take()
             try:
                 transition = env_step(action)
+                if channel.forked:
+                    self._refuse_fork()
                 if write_steady[sequence & 1](*transition):
                     answer()
                     send(sequence)
@@ -90,12 +93,15 @@ class BackendSession:
                 overflow = self._failed(sequence, error)
             self._send(overflow)
 
+    def _refuse_fork(self, error: Exception | None = None) -> NoReturn:
+        raise ForkedError(
+            "a process that the environment forked came back into the backend of "
+            f"{self._channel.name!r}; it must not answer in its parent's place"
+        ) from error
+
     def _failed(self, sequence: int, error: Exception) -> bytes | None:
         if self._channel.forked:
-            raise ForkedError(
-                f"a process that the environment forked raised in the backend of "
-                f"{self._channel.name!r}; it must not answer in its parent's place"
-            ) from error
+            self._refuse_fork(error)
         return self._end.failure(self._channel.outgoing[sequence & 1], error)
 
     def _send(self, overflow: bytes | None) -> None:
@@ -103,6 +109,7 @@ class BackendSession:
         if overflow is None:
             self._channel.send(sequence)
             return
+        self._in_parts = sequence, overflow
         try:
             self._channel.send_parts(sequence, overflow, self._patience)
         except MessageTooLarge as error:
@@ -117,8 +124,14 @@ class BackendSession:
             raise RemoteProtocolError(
                 f"request {sequence} came after {responder.sequence}"
             )
-        if sequence == responder.sequence:
-            self._channel.send(sequence)  # the stored reply is still there
+        if sequence != responder.sequence:
+            return
+        # The stored reply is still in its buffer, unless it went in parts.
+        answered, overflow = self._in_parts
+        if answered == sequence:
+            self._channel.send_parts(sequence, overflow, self._patience)
+        else:
+            self._channel.send(sequence)
 
     def _respond(self, request: MessageBuffer) -> None:
         """Run a request that is no steady step, and answer it.

@@ -24,6 +24,7 @@ from rlay.errors import (
     ChannelNotFound,
     ConnectTimeout,
     Draining,
+    ForkedError,
     MessageTooLarge,
     PeerLost,
     RemoteProtocolError,
@@ -320,6 +321,11 @@ class GameSession:
                 # Told apart from a loss of the trainer, which has the same types
                 # where the environment is itself a remote one.
                 raise EnvironmentRaised(error) from error
+            if channel.forked:
+                raise ForkedError(
+                    "a process that the environment forked came back into the game of "
+                    f"{channel.name!r}; it must not ask in its parent's place"
+                )
             sequence = begin()
             try:
                 steady = write_steady[sequence & 1](*transition)

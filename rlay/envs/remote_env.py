@@ -215,9 +215,17 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
         if self._link is not None and self._link.over:
             self._detach()
         if self._link is None:
-            self._connect()
+            self._connect_open()
         assert self._link is not None  # noqa: S101 - _connect sets it or raises
         return self._link
+
+    def _connect_open(self) -> None:
+        """Connect, unless another thread closes this environment meanwhile."""
+        self._connect()
+        if self._env_closed:
+            self._let_go()
+            self._link = None
+            raise closed_error(self.name)
 
     def _connect(self) -> None:
         raise NotImplementedError
@@ -286,7 +294,7 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
         try:
             if self._facts is None:
                 self._check_open()
-                self._connect()
+                self._connect_open()
         finally:
             in_use[0] = False
 

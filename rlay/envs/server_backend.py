@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -178,9 +179,11 @@ class ServerBackend:
     def _tell_of_failure(self, error: Exception) -> None:
         """Tell clients that wait why there is no environment."""
         refusal = _refusal(error)
+        until = time.monotonic() + _TELL_OF_FAILURE_S
         with contextlib.suppress(ConnectTimeout):
             while self._server is not None:
-                buffer, _ = self._server.receive_hello(_TELL_OF_FAILURE_S)
+                left = max(0.0, until - time.monotonic())
+                buffer, _ = self._server.receive_hello(left)
                 self._server.refuse(buffer, refusal)
 
     # --------------------------------------------------------------------- serve
