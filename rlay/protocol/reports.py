@@ -282,7 +282,8 @@ class ReportWriter:
 
     def failure(self, buffer: MessageBuffer, failure: FailureFields) -> bytes | None:
         """Write what went wrong."""
-        return write_tail(buffer, Kind.FAILURE, 0, list(failure))
+        code, *texts = failure
+        return write_tail(buffer, Kind.FAILURE, 0, [int(code), *texts])
 
 
 def _flag(value: Any, bit: int, numpy_bit: int) -> int:
