@@ -27,11 +27,9 @@ def policy(request, monkeypatch):
 @pytest.fixture(params=["mapped", "in process"])
 def make_pair(request, channel_directory, policy):
     """The transports."""
-    if request.param == "mapped":
-        opened = functools.partial(mapped_pair, channel_directory)
-    else:
-        opened = in_process_pair
-    return functools.partial(opened, policy=policy)
+    if request.param == "in process":
+        return functools.partial(in_process_pair, policy=policy)
+    return functools.partial(mapped_pair, channel_directory, policy=policy)
 
 
 @pytest.mark.parametrize("name", CHECKS)

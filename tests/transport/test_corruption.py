@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlay.errors import ChannelClosed, RLayError
+from rlay.errors import RLayError
 from rlay.protocol.constants import CloseReason
 from rlay.protocol.greeting import Welcome
 from rlay.transport.mem_client import MemClient
 from rlay.transport.mem_server import MemServer
+from rlay.transport.peers import PeerGone
 from tests.support.channels import HELLO, LIMIT_S, patience, send
 
 HEADER_PAGE = 4096
@@ -205,7 +206,7 @@ def test_b6_closed_by_corruption_still_closes_cleanly(served):
     served.write(128, os.urandom(128))
     client = MemClient.open("game", served.directory)
     served.server.close(CloseReason.DRAINING)
-    with pytest.raises(ChannelClosed) as caught:
+    with pytest.raises(PeerGone) as caught:
         client.watch.check()
     assert caught.value.reason is CloseReason.DRAINING
     client.close()

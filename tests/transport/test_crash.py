@@ -82,7 +82,7 @@ def _send_all(channel):
 
 def _receive_all(channel):
     """Return what arrives until the peer is lost, answering each message."""
-    received = []
+    received: list[bytes] = []
     try:
         while len(received) < len(MESSAGES):
             message = channel.receive(patience(channel))
@@ -249,6 +249,7 @@ def serve(directory, capacity):
         buffer, Welcome(0), (1, buffer.session), (capacity, capacity)
     )
     try:
+        assert channel is not None
         with contextlib.suppress(ChannelClosed):
             while True:
                 sequence, payload = receive(channel)

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 import tempfile
 
 import pytest
@@ -159,7 +160,7 @@ def test_impossible_directory_is_a_channel_error(tmp_path, name):
 
 def test_windows_names_the_other_way(monkeypatch):
     """Where there are no channels in memory, the error says what to do instead."""
-    monkeypatch.setattr(module.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ChannelError, match="tcp://"):
         ChannelDirectory.open()
 
@@ -337,7 +338,8 @@ def test_hidden_directory_that_is_swept_at_once_is_made_again(
     root, monkeypatch, channel_directory
 ):
     """A sweep between making and opening costs another try; but not for ever."""
-    original, swept = os.open, []
+    original = os.open
+    swept: list[str] = []
 
     def open_after_sweep(name, *args, **options):
         if len(swept) < limit:

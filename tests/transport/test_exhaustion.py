@@ -146,7 +146,7 @@ def test_b17_server_that_fails_anywhere_leaves_nothing(
         finally:
             leftovers.append(sorted(os.listdir(channel_directory)))
 
-    leftovers = []
+    leftovers: list[list[str]] = []
     before = _holdings(channel_directory)
     calls = _fail_each_time(monkeypatch, name, number, action)
     assert calls > (0 if name != "makedirs" else -1)
@@ -234,6 +234,7 @@ def serve_and_attach(directory):
         client.send_hello(HELLO, (0, 5), LIMIT_S)
         buffer, _ = server.receive_hello(LIMIT_S)
         responder = server.accept(buffer, Welcome(0), (1, 5), (64, 64))
+        assert responder is not None
         ids, welcome = client.receive_welcome((0, 5), LIMIT_S)
         exchange(client.attach(welcome, ids), responder, 1)
 

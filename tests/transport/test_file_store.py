@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import stat
+from typing import Any
 
 import pytest
 
@@ -270,14 +271,15 @@ def test_directory_swept_before_its_lock_was_held_is_made_again(
     root, channel_directory, monkeypatch
 ):
     """A sweep that comes in between costs another try, not the channel."""
-    original, swept = HeldLock.acquire.__func__, []
+    original: Any = HeldLock.acquire
+    swept: list[str] = []
 
     def acquire(cls, fd, name, path):
         if not swept:
             (hidden,) = os.listdir(channel_directory)
             swept.append(hidden)
             root.remove(hidden)
-        return original(cls, fd, name, path)
+        return original(fd, name, path)
 
     monkeypatch.setattr(HeldLock, "acquire", classmethod(acquire))
     made = FileStore.create(root, "name")
@@ -291,10 +293,11 @@ def test_directory_swept_while_its_lock_was_taken_is_made_again(
     root, channel_directory, monkeypatch
 ):
     """A lock in a directory that has no name any more is worth nothing."""
-    original, hidden_again = HeldLock.acquire.__func__, []
+    original: Any = HeldLock.acquire
+    hidden_again: list[str] = []
 
     def acquire(cls, fd, name, path):
-        lock = original(cls, fd, name, path)
+        lock = original(fd, name, path)
         if not hidden_again:
             (hidden,) = os.listdir(channel_directory)
             hidden_again.append(root.hide(hidden))
@@ -332,7 +335,8 @@ def test_stale_channel_that_somebody_else_removes_is_no_error(
 ):
     """A channel that goes while we look at it leaves the name free."""
     _leave(channel_directory / "name")
-    original, gone = module.check_contents, []
+    original = check_contents
+    gone: list[str] = []
 
     def check(fd, path):
         if not gone:

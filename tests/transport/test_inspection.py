@@ -12,7 +12,7 @@ from rlay.errors import ChannelError, ChannelNotFound
 from rlay.protocol.constants import CloseReason, Paradigm, PeerState
 from rlay.transport import inspection
 from rlay.transport.directory import ChannelDirectory
-from rlay.transport.file_store import FileStore
+from rlay.transport.file_store import FileStore, read_header
 from rlay.transport.inspection import (
     Removal,
     clean,
@@ -205,7 +205,7 @@ def test_channel_that_goes_while_it_is_looked_at_is_not_listed(
     server, channel_directory, monkeypatch
 ):
     """A directory that has no name any more is no channel."""
-    original = inspection.read_header
+    original = read_header
 
     def read(fd, path):
         server.close()
@@ -278,8 +278,10 @@ def test_one_channel_is_removed_by_name(channel_directory):
     """The others stay, dead or not."""
     for name in ("one", "other"):
         _abandon(MemServer.create(name, channel_directory))
-    assert clean_channel("one", channel_directory, dry_run=True).name == "one"
-    assert clean_channel("one", channel_directory).name == "one"
+    for dry_run in (True, False):
+        removal = clean_channel("one", channel_directory, dry_run=dry_run)
+        assert removal is not None
+        assert removal.name == "one"
     assert clean_channel("one", channel_directory) is None
     assert os.listdir(channel_directory) == ["other"]
     clean(channel_directory)
@@ -341,9 +343,11 @@ def die_while_making(directory):
 def die_while_removing(directory):
     """Runs in a child: be killed after the name was taken away."""
     server = MemServer.create("game", directory)
-    server._store._directory.hide("game")
+    with ChannelDirectory.open(directory) as root:
+        root.hide("game")
     say("hidden")
     threading.Event().wait()
+    server.close()
 
 
 @pytest.mark.parametrize(
@@ -411,7 +415,7 @@ def test_sweep_during_the_making_of_channels_harms_none(channel_directory):
     try:
         for _ in range(60):
             server = MemServer.create("game", channel_directory)
-            assert server._store.is_current()
+            assert _look(channel_directory).status == "waiting"
             server.close()
     finally:
         stop.set()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -36,6 +37,7 @@ def fd(channel_directory):
 @pytest.fixture
 def lock(fd):
     held = HeldLock.acquire(fd, "lock", PATH)
+    assert held is not None
     yield held
     held.release()
 
@@ -84,14 +86,14 @@ def test_lock_excludes_and_is_released(fd, lock, probe):
 def test_lock_knows_where_in_this_process_it_was_taken(fd, lock, probe):
     """The place is that of the caller outside RLay, and is forgotten afterwards."""
     with open(f"/proc/self/fd/{fd}/lock") as file:
-        assert held_here(file.fileno()).startswith(f"{__file__}:")
+        assert (held_here(file.fileno()) or "").startswith(f"{__file__}:")
         lock.release()
         assert held_here(file.fileno()) is None
 
 
 def test_place_without_frames_outside_is_unknown(monkeypatch):
     """Where everything on the stack is RLay's, the place is unknown."""
-    monkeypatch.setattr(locks.sys, "_getframe", lambda depth: None)
+    monkeypatch.setattr(sys, "_getframe", lambda depth: None)
     assert locks._caller() == "an unknown place"
 
 
@@ -183,7 +185,7 @@ def test_a17_interrupted_acquire_leaves_no_descriptor(fd, lock, monkeypatch):
     look = os.open("lock", os.O_RDONLY, dir_fd=fd)
     fcntl.flock(look, fcntl.LOCK_SH)
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(locks.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         HeldLock.acquire(fd, "lock", PATH)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -91,7 +91,7 @@ def test_channel_that_is_replaced_while_it_is_opened_is_not_found(
     def hold(self, end):
         held = original(self, end)
         with ChannelDirectory.open(channel_directory) as root:
-            root.remove(root.hide("game"))
+            root.remove(root.hide("game") or "")
         return held
 
     with monkeypatch.context() as patch:

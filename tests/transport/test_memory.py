@@ -16,7 +16,7 @@ from rlay.errors import (
 from rlay.transport import memory as module
 from rlay.transport.mem_server import MemServer
 from rlay.transport.memory import create_mapped, open_mapped, read_only
-from tests.support.channels import connect, say
+from tests.support.channels import connect, exchange, say
 from tests.support.privileges import python_with_tmpfs
 
 
@@ -177,8 +177,7 @@ def fill_at_accept(directory):
         say("error", error)
     say("left", sorted(os.listdir(os.path.join(directory, "x"))))
     requester, responder = connect(server, client)
-    requester.send(1)
-    responder.receive(None)
+    exchange(requester, responder, 1)
     say("usable")
     client.close()
     server.close()
@@ -188,7 +187,6 @@ def fill_at_accept(directory):
 def fill_after_create(directory):
     """Runs in a child: the file system fills under a live pair."""
     from rlay.transport.mem_client import MemClient
-    from tests.support.channels import exchange
 
     server = MemServer.create("x", directory)
     client = MemClient.open("x", directory)

@@ -30,7 +30,7 @@ class Recorder:
 @pytest.fixture
 def lock(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(ordering.threading, "Lock", lambda: recorder)
+    monkeypatch.setattr(threading, "Lock", lambda: recorder)
     return recorder
 
 

@@ -24,9 +24,14 @@ def part_of(payload, index, parts, total=None, *, sequence=1, ids=(7, 9)):
     return buffer
 
 
+def begin(first, number=2):
+    """Begin a message with its first part."""
+    return Assembly(first, number, LIMIT)
+
+
 def test_parts_become_one_message():
     """The whole has the header of the parts and says that it is one."""
-    coming = Assembly(part_of(b"abc", 0, 3, 7), 2, LIMIT)
+    coming = begin(part_of(b"abc", 0, 3, 7))
     assert not coming.complete
     assert coming.add(part_of(b"de", 1, 3, 7), 4)
     assert coming.add(part_of(b"fg", 2, 3, 7), 6)

@@ -1,6 +1,7 @@
 """The other end: alive, gone, lost, or only unreachable for a while."""
 
 import pickle
+import time
 
 import pytest
 
@@ -12,7 +13,6 @@ from rlay.errors import (
     StepTimeout,
 )
 from rlay.protocol.constants import BellKind, Capability, CloseReason, Holder, PeerState
-from rlay.transport import peers
 from rlay.transport.header import ChannelHeader
 from rlay.transport.peers import Deadline, OwnEnd, PeerGone, PeerWatch, connecting
 
@@ -29,7 +29,7 @@ class Peer:
         self.watch = PeerWatch(
             self.line, lambda: self.held, "the game", lambda: self.newer, self.own
         )
-        monkeypatch.setattr(peers.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def be_held_by_a_bridge(self):
         self.memory[256 + 8] = Holder.BRIDGE

@@ -11,7 +11,9 @@ from rlay.protocol.constants import BellKind, Capability, Holder
 from rlay.transport import futex, slot_channel
 from rlay.transport.header import ChannelHeader
 from rlay.transport.memory_store import MemoryStore
+from rlay.transport.peers import PeerWatch
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry, make_ring
+from rlay.transport.slots import SlotReader
 from rlay.transport.stores import End
 from rlay.transport.waiting import WaitPolicy
 from tests.support.channels import exchange, in_process_pair, mapped_pair, patience
@@ -117,7 +119,7 @@ class Bells(MemoryStore):
 )
 def test_each_kind_of_bell_is_rung_in_its_way(monkeypatch, kind, futexes, fifos):
     """Who polls is left alone, also by a ring that does not know its kind."""
-    woken = []
+    woken: list[int] = []
     monkeypatch.setattr(futex, "wake", woken.append)
     store = Bells()
     line = ChannelHeader(store.header).client
@@ -147,13 +149,14 @@ def _channel(store, policy=None, **options):
     geometry = SlotGeometry(64, 64)
     memory = store.create_slots(1, geometry.file_bytes)
     line = ChannelHeader(store.header).server
+    watch = PeerWatch(line, lambda: True, "the server")
     return SlotChannel(
         store,
         memory,
         geometry,
         End.CLIENT,
         line,
-        None,
+        watch,
         (1, 2),
         policy=policy,
         **options,
@@ -168,7 +171,7 @@ def test_no_spin_behind_a_bridge(monkeypatch):
         policies.append(policy)
         return original(slot, capacity, ring, policy)
 
-    original = slot_channel.SlotReader
+    original = SlotReader
     monkeypatch.setattr(slot_channel, "SlotReader", note)
     monkeypatch.setattr(WaitPolicy, "default", lambda: WaitPolicy(50_000))
     for holder in (Holder.PROCESS, Holder.BRIDGE):

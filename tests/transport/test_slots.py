@@ -22,10 +22,16 @@ class Slot:
 
     def __init__(self):
         self.memory = memoryview(bytearray(slot_bytes(CAPACITY)))
-        self.rings = []
+        self.rings: list[int] = []
+        self.writer, self.reader = self.new_ends()
+
+    def new_ends(self):
+        """Return ends that come to the slot as it is."""
         ring, policy = self.rings.append, WaitPolicy(0)
-        self.writer = SlotWriter(self.memory, CAPACITY, ring, policy)
-        self.reader = SlotReader(self.memory, CAPACITY, ring, policy)
+        return (
+            SlotWriter(self.memory, CAPACITY, ring, policy),
+            SlotReader(self.memory, CAPACITY, ring, policy),
+        )
 
     def word(self, offset, value=None):
         if value is None:
@@ -97,9 +103,7 @@ def test_count_wraps(monkeypatch, ordered):
     slot = Slot()
     slot.word(PUBLISHED, 0xFFFF_FFFC)
     slot.word(TAKEN, 0xFFFF_FFFC)
-    ring, policy = slot.rings.append, WaitPolicy(0)
-    writer = SlotWriter(slot.memory, CAPACITY, ring, policy)
-    reader = SlotReader(slot.memory, CAPACITY, ring, policy)
+    writer, reader = slot.new_ends()
     for sequence in range(1, 7):
         assert not reader.pending
         writer.buffers[sequence & 1].write(2, b"%d" % sequence)
@@ -131,9 +135,7 @@ def test_new_end_goes_on_where_the_last_one_stopped(slot):
     """A client that comes later finds the words as they are."""
     slot.writer.publish(1)
     slot.reader.take()
-    ring, policy = slot.rings.append, WaitPolicy(0)
-    writer = SlotWriter(slot.memory, CAPACITY, ring, policy)
-    reader = SlotReader(slot.memory, CAPACITY, ring, policy)
+    writer, reader = slot.new_ends()
     assert not reader.pending
     writer.publish(1)
     assert reader.pending
@@ -228,7 +230,7 @@ def test_fences_stand_where_the_machine_needs_them(
     for end in (slot.writer, slot.reader):
         end._words = Recorder(end._words, log)
     slot.writer.publish = slot.writer._compile_publish(
-        slot.rings.append, slots.make_fence()
+        slot.rings.append, lambda: log.append("fence")
     )
     slot.reader.receive, slot.reader.take = slot.reader._compile(lambda *_: None)
     slot.writer.publish(1)

@@ -13,9 +13,9 @@ from rlay.transport.stores import End
 @pytest.fixture(params=["files", "memory"])
 def store(request, channel_directory):
     if request.param == "memory":
-        made = MemoryStore("name")
-        made.hold(End.SERVER)
-        yield made
+        in_memory = MemoryStore("name")
+        in_memory.hold(End.SERVER)
+        yield in_memory
         return
     with ChannelDirectory.open(channel_directory) as root:
         made = FileStore.create(root, "name")

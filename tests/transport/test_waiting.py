@@ -8,7 +8,7 @@ import pytest
 
 from rlay.errors import ChannelError, StepTimeout
 from rlay.protocol.constants import BellKind
-from rlay.transport import futex, waiting
+from rlay.transport import futex
 from rlay.transport.waiting import WaitPolicy, make_sleep, make_wait, own_bell_kind
 
 WORD, BELL = 0, 64
@@ -202,6 +202,6 @@ def test_spin_ends_after_its_budget(memory):
 
 def test_spin_without_sched_yield_works(memory, monkeypatch):
     """Where a system has no sched_yield, the spin stays on its core."""
-    monkeypatch.delattr(waiting.os, "sched_yield", raising=False)
+    monkeypatch.delattr(os, "sched_yield", raising=False)
     with pytest.raises(StepTimeout):
         _wait_for(memory, WaitPolicy(100_000))(0, Patience(1))
