@@ -9,60 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium import spaces
 
 import rlay
 from rlay.protocol.values import encode_value
-from rlay.testing.environments import EchoEnv
-from tests.faults.chains import say
-from tests.faults.stage import LIMIT_S, NAME, Stage
+from tests.faults.payloads import FRAME_BYTES, SPACES, echo
+from tests.faults.stage import Stage
 from tests.support.equality import assert_identical
 
 pytestmark = pytest.mark.timeout(60)
 
-LIMIT_BYTES = 200_000
+LIMIT_BYTES = FRAME_BYTES
 """``max_message_bytes`` of the backends that have one: three slots full."""
-
-
-def echo(paradigm: str, kind: str, options: dict[str, Any]) -> None:
-    """Serve an echo of the named kind of space: the child's main function."""
-    env = PayloadEnv(SPACES[kind])
-    if paradigm == "ClientEnv":
-        rlay.ServerBackend(env, name=NAME, **options).run()
-    else:
-        rlay.ClientBackend(env, name=NAME, connect_timeout=LIMIT_S, **options).run()
-
-
-class PayloadEnv(EchoEnv):
-    """An echo whose infos are as large as the last reset's options say.
-
-    The observation of a step is its action; a Sequence or a Text may be of any length.
-    """
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        options = options or {}
-        self.step_info = {"padding": bytes(options.get("step_bytes", 0))}
-        say(f"reset with {sorted(options)}")
-        observation, _ = super().reset(seed=seed)
-        if isinstance(self.observation_space, spaces.Text):
-            observation = ""  # a sample is megabytes long
-        return observation, {"padding": bytes(options.get("reset_bytes", 0))}
-
-    def step(self, action: Any) -> Any:
-        say("step")
-        return super().step(action)
-
-    def render(self) -> Any:
-        return bytes(LIMIT_BYTES)
-
-
-SPACES: dict[str, spaces.Space[Any]] = {
-    "number": spaces.Box(-1.0, 1.0, (4,), np.float64),
-    "text": spaces.Text(10**7, charset="ab"),
-    "sequence": spaces.Sequence(spaces.Box(0, 255, (1000,), np.uint8)),
-    "empty": spaces.Box(0, 255, (0,), np.uint8),
-    "empty dict": spaces.Dict({"a": spaces.Box(0, 1, (3, 0), np.float32)}),
-}
 
 
 def start(stage: Stage, kind: str, **options: Any) -> Any:
