@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlay.envs.admission import make_admit
-from rlay.envs.faults import failure_of, unsendable_failure
+from rlay.envs.faults import failure_of, located, unsendable_failure
 from rlay.envs.unsendable import POLICIES, Policy, mended
 from rlay.errors import RemoteProtocolError, SpaceMismatch
 from rlay.protocol.buffers import MessageBuffer
@@ -15,7 +15,7 @@ from rlay.protocol.decisions import CallFields, DecisionReader, Operation
 from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.reports import ReportWriter, environment_failure
 from rlay.protocol.tails import inner_path
-from rlay.protocol.values import Unsendable
+from rlay.protocol.values import Unsendable, path_text
 from rlay.transport.base import Channel
 
 _log = logging.getLogger("rlay.envs.environment_end")
@@ -107,10 +107,13 @@ class EnvironmentEnd:
                 buffer, observation, reward, terminated, truncated, info
             )
         except Unsendable as error:
-            info = self._mended(error, info)
-        return self.writer.transition(
-            buffer, observation, reward, terminated, truncated, info
-        )
+            info = self._mended(error, observation, info)
+        try:
+            return self.writer.transition(
+                buffer, observation, reward, terminated, truncated, info
+            )
+        except Unsendable as error:
+            raise located(error, observation) from None
 
     def reset_result(
         self, buffer: MessageBuffer, observation: Any, info: Any
@@ -121,8 +124,11 @@ class EnvironmentEnd:
         try:
             return self.writer.reset_result(buffer, observation, info)
         except Unsendable as error:
-            info = self._mended(error, info)
-        return self.writer.reset_result(buffer, observation, info)
+            info = self._mended(error, observation, info)
+        try:
+            return self.writer.reset_result(buffer, observation, info)
+        except Unsendable as error:
+            raise located(error, observation) from None
 
     def _check_bounds(self, observation: Any) -> None:
         assert self._contains is not None  # noqa: S101 - the callers looked
@@ -132,11 +138,11 @@ class EnvironmentEnd:
                 "environment, or the space that it declares"
             )
 
-    def _mended(self, error: Unsendable, info: Any) -> Any:
+    def _mended(self, error: Unsendable, observation: Any, info: Any) -> Any:
         """Return an info that can be sent, or raise ``error`` again."""
         item, _ = inner_path(error, {2: "info"})
         if self._policy == "raise" or item != "info":
-            raise error
+            raise located(error, observation) from None
         return mended(info, self._policy)
 
     def failure(self, buffer: MessageBuffer, error: BaseException) -> bytes | None:
@@ -158,7 +164,7 @@ class EnvironmentEnd:
         try:
             return self.writer.call_result(buffer, value)
         except Unsendable as error:
-            _, path = inner_path(error, {})
+            path = path_text(error.keys[1:])
             text = f"what the call returned cannot be sent: {error.reason}, at {path}"
             return self.writer.failure(
                 buffer,

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from typing import Any
 
 from gymnasium.error import InvalidAction, ResetNeeded
 
@@ -18,7 +19,7 @@ from rlay.errors import (
 from rlay.protocol.constants import ErrorCode
 from rlay.protocol.reports import TAIL_NAMES, FailureFields, environment_failure
 from rlay.protocol.tails import inner_path
-from rlay.protocol.values import Unsendable
+from rlay.protocol.values import Unsendable, encode_value, path_text
 from rlay.transport.peers import PeerGone
 
 
@@ -88,17 +89,32 @@ def error_of(failure: FailureFields) -> RLayError:
     )
 
 
-def invalid_action(error: Unsendable) -> InvalidAction:
+def located(error: Unsendable, value: Any) -> Unsendable:
+    """Return ``error`` with its path in the whole of an observation or an action.
+
+    The path of a part that travels by itself, such as a text in a dict, begins at
+    that part. An error in anything else is returned as it is.
+    """
+    if error.keys[:1] == [0]:
+        try:
+            encode_value(value)
+        except Unsendable as whole:
+            return whole.at(0).at(1)
+    return error
+
+
+def invalid_action(error: Unsendable, action: Any) -> InvalidAction:
     """Return the error for an action that cannot be encoded."""
+    error = located(error, action)
     _, path = inner_path(error, {})
     return InvalidAction(f"the action cannot be sent: {error.reason}, at {path}")
 
 
 def unsendable_request(error: Unsendable, what: str) -> LocalProtocolError:
     """Return the error for options or arguments that cannot be encoded."""
-    names = {0: "seed", 1: "options"} if what == "reset" else {}
-    item, path = inner_path(error, names)
-    item = item if what == "reset" else what
+    index, *keys = error.keys
+    item = ("options" if index else "seed") if what == "reset" else what
+    path = path_text(keys)
     return LocalProtocolError(f"{item} cannot be sent: {error.reason}, at {path}")
 
 

@@ -154,7 +154,7 @@ class AlgorithmLink:
         try:
             overflow = self._writer.step(buffer, action, reset_mask)
         except Unsendable as error:
-            raise invalid_action(error) from None
+            raise invalid_action(error, action) from None
         if overflow is None:
             self.channel.send(sequence)
         else:
@@ -174,7 +174,7 @@ class AlgorithmLink:
                 self._step_patience,
             )
         except Unsendable as error:
-            raise invalid_action(error) from None
+            raise invalid_action(error, action) from None
 
     def step_wait(self) -> Any:
         """Wait for the transition of the Step that was sent last."""

@@ -159,10 +159,7 @@ def test_calls_of_the_trainer_that_the_game_does_not_offer_are_refused():
 
 def test_id_with_arguments_and_a_mode():
     """Kwargs and render_mode are for the id; the trainer sees what was made."""
-    options: dict[str, Any] = {
-        "kwargs": {"sutton_barto_reward": True},
-        "render_mode": "rgb_array",
-    }
+    options: dict[str, Any] = {"kwargs": {"sutton_barto_reward": True}}
     with (
         rlay.ServerEnv("x") as env,
         playing("CartPole-v1", name="x", render_mode="rgb_array", **options),

@@ -235,8 +235,9 @@ def test_backend_that_comes_back_is_adopted_by_reset():
         space = remote.observation_space
     with pytest.raises(rlay.EnvLost):
         remote.step(np.array([0, 0]))
-    with pytest.raises(ResetNeeded):
-        remote.step(np.array([0, 0]))
+    for call in (lambda: remote.step(np.array([0, 0])), remote.render):
+        with pytest.raises(ResetNeeded):
+            call()
     with serving(Lane, name="lanes", num_envs=2):
         remote.reset(seed=1)
         assert remote.observation_space is space

@@ -250,6 +250,39 @@ def test_e3_action_that_cannot_be_encoded_refused_before_sending(remote, action,
         assert env.step(0)[1] == 1.0
 
 
+def test_e3_action_that_cannot_be_encoded_names_its_path_in_the_whole(remote):
+    """Also where the part that cannot travels by itself, as texts and sequences do."""
+    space = spaces.Dict(
+        {"a": BOX, "b": spaces.Tuple((BOX, spaces.Sequence(BOX))), "t": spaces.Text(5)}
+    )
+
+    def action(part: Any, text: str) -> dict[str, Any]:
+        return {"a": sound(), "b": (sound(), (sound(), part)), "t": text}
+
+    with remote(EchoEnv(space)) as env:
+        env.reset()
+        with pytest.raises(InvalidAction, match=r"at \$\.b\[1\]\[1\]$"):
+            env.step(action(object(), "x"))
+        with pytest.raises(InvalidAction, match=r"at \$\.t$"):
+            env.step(action(sound(), "\ud800"))
+        env.step(action(sound(), "x"))
+
+
+def test_e3_observation_that_cannot_be_encoded_names_its_path_in_the_whole(remote):
+    """The same for what the environment returns: SpaceMismatch at both ends."""
+    space = spaces.Dict({"a": BOX, "t": spaces.Text(5)})
+    bad: Any = ({"a": sound(), "t": "\ud800"}, 0.0, False, False, {})
+    good: Any = ({"a": sound(), "t": "x"}, 1.0, False, False, {"n": 1})
+    for policy in ("raise", "repr"):
+        with remote(
+            returning(bad, good, space=space), on_unsendable_info=policy
+        ) as env:
+            env.reset()
+            with pytest.raises(rlay.SpaceMismatch, match=r"at \$\.t\."):
+                env.step(0)
+            assert env.step(0)[4] == {"n": 1}
+
+
 # ---------------------------------------------------------------------------- E4: info
 
 

@@ -510,12 +510,12 @@ def test_call_result_that_cannot_travel_is_the_trainers_error(make_game):
     """What an allowed function returns must be plain data; the game goes on."""
     with trainer("game") as algorithm:
         first = algorithm.reset()
-        game = make_game(calls={"odd": lambda: {"deep": [object()]}})
+        game = make_game(calls={"odd": lambda: [{"deep": [object()]}]})
         game.ask()
 
         def train() -> Any:
             result(first)
-            with pytest.raises(rlay.RemoteEnvError, match=r"\$\.deep\[0\]"):
+            with pytest.raises(rlay.RemoteEnvError, match=r"\$\[0\]\.deep\[0\]"):
                 algorithm.env.odd()
             return algorithm.env.step(5)
 

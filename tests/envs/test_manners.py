@@ -142,7 +142,7 @@ def test_close_is_idempotent_everywhere():
     env.close()
     env.close()
     server = rlay.ServerEnv("y")
-    with background(lambda: raised_by(rlay.ChannelClosed, server.reset)):
+    with background(lambda: raised_by(rlay.RLayError, server.reset)):
         game = rlay.ClientBackend(name="y", **SPACES)
         game.close()
         game.close()

@@ -81,6 +81,18 @@ def test_attributes_a_method_that_raises_is_a_remote_error(remote):
         env.step(0)
 
 
+def test_attributes_arguments_that_cannot_travel_are_refused_before_sending(remote):
+    """LocalProtocolError names the method and the path; nothing was called."""
+    with remote(Tool(), allow=ALLOWED) as env:
+        env.reset()
+        with pytest.raises(
+            rlay.LocalProtocolError, match=r"of weigh .*at \$\[0\]\[1\]"
+        ):
+            env.weigh([1, object()])
+        assert env.weigh(1.0) == 9.81
+        env.step(0)
+
+
 def test_attributes_through_gymnasiums_wrappers(remote):
     """get_wrapper_attr and set_wrapper_attr, on both sides, find their way."""
     with remote(gymnasium.wrappers.TimeLimit(Tool(), 5), allow=ALLOWED) as env:

@@ -14,9 +14,7 @@ from gymnasium.error import ResetNeeded
 
 import rlay
 from rlay.testing.environments import HashChainEnv, ScriptedEnv
-from tests.support.threads import (
-    serving,
-)
+from tests.support.threads import result, serving, trainer
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
 
@@ -90,6 +88,21 @@ def test_spaces_are_the_same_objects_after_a_reconnect():
         env.close()
     assert env.observation_space is before[0]
     assert env.action_space is before[1]
+
+
+def test_game_that_was_replaced_unnoticed_is_adopted_by_reset():
+    """A game that came and went between two calls is no error of the next reset()."""
+    with trainer("x") as algorithm:
+        for seed in (1, 2):
+            resetting = algorithm.reset(seed=seed)
+            with rlay.ClientBackend(
+                name="x",
+                observation_space=spaces.Box(0, 9, (1,), np.float64),
+                action_space=spaces.Discrete(2),
+            ) as game:
+                assert game.decide() == rlay.Reset(seed, None)
+                game.report(np.array([float(seed)]))
+                assert result(resetting)[0].tolist() == [seed]
 
 
 def test_spaces_other_ones_after_a_reconnect_refused():

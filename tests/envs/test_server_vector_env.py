@@ -17,6 +17,7 @@ import rlay
 from tests.support.equality import assert_identical
 from tests.support.threads import LIMIT_S, background, playing, trainer
 from tests.support.vectors import MODES, Lane, drive
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
 
@@ -379,6 +380,32 @@ def test_second_game_adopted_after_the_first_left():
         observations, same = training.outcome()
     assert observations.tolist() == [[1], [1]]
     assert same
+
+
+def test_second_game_adopted_where_nobody_noticed_that_the_first_left():
+    """A game that went away between two calls is no error of the next reset()."""
+    with rlay.ClientBackend(
+        name="game", num_envs=2, **{**BOX, "connect_timeout": 0}
+    ) as first:
+        with background(lambda: rlay.ServerVectorEnv("game")) as making:
+            assert wait_until(lambda: first.poll() or first.connected, LIMIT_S)
+            envs = making.outcome()
+        assert envs.remote_spec is None
+    with (
+        background(envs.reset) as resetting,
+        rlay.ClientBackend(name="game", num_envs=2, **BOX) as second,
+    ):
+        assert isinstance(second.decide(), rlay.Reset)
+        second.report(np.ones((2, 1)))
+        assert resetting.outcome()[0].tolist() == [[1], [1]]
+        envs.close()
+
+
+def test_no_game_leaves_no_channel(channel_directory):
+    """The constructor waits for a game; without one it leaves nothing behind."""
+    with pytest.raises(rlay.ConnectTimeout, match="no game joined"):
+        rlay.ServerVectorEnv("game", connect_timeout=0.05)
+    assert list(channel_directory.iterdir()) == []
 
 
 def test_second_game_with_other_spaces_refused():
