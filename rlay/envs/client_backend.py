@@ -236,7 +236,8 @@ class ClientBackend:
             MessageTooLarge: The report exceeds ``max_message_bytes``; nothing was
                 sent.
         """
-        self.report(observation, reward, terminated, truncated, info)
+        info = {} if info is None else info
+        self._report(observation, reward, terminated, truncated, info)
         return self._next_decision()
 
     def report(
