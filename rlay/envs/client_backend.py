@@ -512,7 +512,8 @@ class ClientBackend:
             session.leave(reason)
         if hasattr(self, "_search"):
             self._search.give_up()
-        self._game.close()
+        if self._pid == os.getpid():  # not a forked child's copy
+            self._game.close()
 
     def __enter__(self) -> "ClientBackend":
         """Return self."""

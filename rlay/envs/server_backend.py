@@ -124,6 +124,7 @@ class ServerBackend:
             Exception: What making the environment raised. Clients that wait are told.
         """
         if self._server is None:
+            self._pid = os.getpid()
             self._server = MemServer.create(
                 self.name,
                 self._directory,
@@ -158,7 +159,7 @@ class ServerBackend:
         env, self._env = self._env, None
         if server is not None:
             server.close(reason)
-        if env is not None:
+        if env is not None and self._pid == os.getpid():  # not a forked child's copy
             env.close()
 
     def _make_env(self, render_mode: str | None, autoreset_mode: str | None) -> None:

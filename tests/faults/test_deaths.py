@@ -271,6 +271,7 @@ ENDS: dict[str, tuple[list[Any], int]] = {
     "segfault": (["segfault"], -signal.SIGSEGV),
     "abort": (["abort"], -signal.SIGABRT),
     "kill": (["kill"], -signal.SIGKILL),
+    "KeyboardInterrupt": (["interrupt"], -signal.SIGINT),
 }
 
 

@@ -170,7 +170,7 @@ def test_a21_parent_dies_and_its_child_lives_on(stage: Stage, within: Within):
 # ----------------------------------------------------------- the environment forks
 
 
-@pytest.mark.parametrize("how", ["os._exit", "sys.exit", "raise"])
+@pytest.mark.parametrize("how", ["os._exit", "sys.exit", "raise", "return"])
 def test_a21_env_forks_in_step(stage: Stage, how: str):
     """A21: however a child forked by step ends, it does not speak for its parent."""
     env, child = stage.pair([["step", 3, "fork", how]])
@@ -179,7 +179,9 @@ def test_a21_env_forks_in_step(stage: Stage, how: str):
     player.play(seed=2, steps=3)
     assert child.exit_code is None
     assert stage.entries() == [NAME]
-    assert count(child, "step 3 ends") == 1
+    assert count(child, "step 3 ends") == (2 if how == "return" else 1)
+    assert count(child, "step 4 begins") == 1  # the parent's
+    assert "close 1 begins" not in child.stdout
 
 
 def test_a21_env_dies_and_its_forked_child_lives_on(stage: Stage, within: Within):
