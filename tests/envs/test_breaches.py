@@ -95,6 +95,23 @@ def test_game_leaves_a_trainer_that_says_action_before_reset():
             assert game.decide() == rlay.Reset(3, None)
 
 
+def test_game_leaves_a_trainer_that_says_action_after_an_end():
+    """An ended episode is answered by Reset or Close, also where a trainer errs."""
+    nothing = np.zeros(2, np.float32)
+    with trainer("x") as algorithm:
+        algorithm.reset()
+        with rlay.ClientBackend(name="x", **SPACES) as game:
+            assert isinstance(game.decide(), rlay.Reset)
+            step = algorithm.submit(lambda: algorithm.env.step(1))
+            assert game.decide(nothing) == rlay.Action(1)
+            game.report(nothing, 1.0, True)
+            assert step.result(LIMIT_S)[2] is True
+            link_of(algorithm.env).step_send(2)
+            with pytest.raises(rlay.RemoteProtocolError, match="Action where only"):
+                game.poll(LIMIT_S)
+            assert not game.connected
+
+
 def test_game_leaves_a_trainer_that_says_what_is_no_decision():
     """A message of a kind that decides nothing ends the session."""
     with trainer("x") as algorithm:
