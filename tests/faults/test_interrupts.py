@@ -394,6 +394,33 @@ def test_a17_at_any_instant(stage: Stage, method: str, seed: int):
     assert f"survived {ROUNDS} interruptions" in child.stdout
 
 
+def test_a17_between_reading_and_taking(stage: Stage):
+    """A17: a transition that came is taken, though the signal kept it from the caller.
+
+    Otherwise the next answer may be taken together with it, unread.
+    """
+    env, child = stage.pair()
+    player = Player(env)
+    player.play(seed=1, steps=2)
+    channel = env._link.channel
+    kept = [(buffer, buffer.steady) for buffer in channel.incoming]
+
+    def interrupted_read() -> None:
+        raise KeyboardInterrupt
+
+    for buffer, _ in kept:
+        buffer.steady = interrupted_read
+    with pytest.raises(KeyboardInterrupt):
+        env.step(0)
+    for buffer, steady in kept:
+        buffer.steady = steady
+    assert not channel.receive_nowait()
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+    player.play(seed=2, steps=3)
+    assert count(child, "step 3 ends") == 1
+
+
 def test_a17_nothing_runs_where_an_interruption_would_be_lost():
     """A17: what goes runs no Python code, where Ctrl-C would be dropped."""
 

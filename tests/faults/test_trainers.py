@@ -183,6 +183,35 @@ def test_trainer_killed_within_a_large_report(
     serve_the_next(game)
 
 
+class Alarm(BaseException):
+    """What a signal handler raises: an interruption of the game."""
+
+
+def test_game_interrupted_within_a_large_report(
+    game: rlay.ClientBackend, children: Children
+):
+    """Half a report is out, nothing more can be said: Close("lost"), then the next."""
+    child = children.start(train_into, "running")
+    lead_into(game, "running")
+    child.wait_until_printed("running")
+    child.send_signal(signal.SIGSTOP)
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Alarm):
+            game.report(HERE, info=LARGE_INFO)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert game.poll(LIMIT_S) == rlay.Close("lost")
+    child.kill()
+    serve_the_next(game)
+
+
 # ---------------------------------------------------------------------- goodbyes
 
 
