@@ -97,6 +97,16 @@ def test_golden_transition_of_other_types():
     )
 
 
+@pytest.mark.parametrize("flags", [(True, None), (1, np.True_), (np.False_, "x")])
+def test_golden_flags_as_values(flags):
+    """Where one flag is no bool both are values, and no bit speaks of them."""
+    buffer = Rig().sent("transition", OBSERVATION, 1.5, *flags, {})
+    assert buffer.words[KIND_WORD] == 0x312
+    rig = Rig()
+    back = rig.through("transition", OBSERVATION, 1.5, *flags, {})
+    assert_identical(back[2:4], flags)
+
+
 def test_golden_transition_with_variable_parts():
     """Text travels in the tail, with the arrays in the fixed area."""
     buffer = Rig(MIXED).sent("transition", MIXED_OBSERVATION, 0.0, False, False, {})
