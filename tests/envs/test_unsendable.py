@@ -57,6 +57,31 @@ def test_info_that_cannot_travel_dropped(remote):
         assert set(marks) == {"$.bad", "$.deep[1].worse"}
 
 
+def test_info_of_a_reset_is_mended_like_that_of_a_step(remote):
+    """The policy holds for the first info of an episode as well."""
+    target = ScriptedEnv(reset_fn=lambda *_: (np.zeros(2, np.float32), {"bad": {1}}))
+    with remote(target, on_unsendable_info="repr") as env:
+        info = env.reset()[1]
+    assert info == {"bad": "{1}", "rlay": {"unsendable": {"$.bad": "set"}}}
+            "bad": "{1}",
+            "rlay": {"unsendable": {"$.bad": "set"}},
+        }
+    with remote(target) as env, pytest.raises(rlay.RemoteEnvError, match=r"\$\.bad"):
+        env.reset()
+
+
+def test_info_policy_does_not_mend_a_reward(remote):
+    """Only an info may be passed as text: a reward that cannot travel is an error."""
+    bad: Any = (np.zeros(2, np.float32), object(), False, False, {"bad": {1}})
+    good: Any = (np.zeros(2, np.float32), 1.0, False, False, {})
+    target = ScriptedEnv(step_fn=lambda env, action: bad if env.steps == 1 else good)
+    with remote(target, on_unsendable_info="drop") as env:
+        env.reset()
+        with pytest.raises(rlay.RemoteEnvError, match="the reward cannot be sent"):
+            env.step(0)
+        assert env.step(0)[1] == 1.0
+
+
 def test_info_policy_that_does_not_exist_refused():
     """A misspelt policy is a ValueError of the constructor."""
     with pytest.raises(ValueError, match="on_unsendable_info='ignore'"):
