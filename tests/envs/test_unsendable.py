@@ -63,9 +63,6 @@ def test_info_of_a_reset_is_mended_like_that_of_a_step(remote):
     with remote(target, on_unsendable_info="repr") as env:
         info = env.reset()[1]
     assert info == {"bad": "{1}", "rlay": {"unsendable": {"$.bad": "set"}}}
-            "bad": "{1}",
-            "rlay": {"unsendable": {"$.bad": "set"}},
-        }
     with remote(target) as env, pytest.raises(rlay.RemoteEnvError, match=r"\$\.bad"):
         env.reset()
 
