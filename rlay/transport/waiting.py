@@ -23,6 +23,10 @@ SLICE_S: Final = 0.05
 DEFAULT_SPIN_US: Final = 50
 """After ipc.md: longer gains nothing, and takes a core from whoever needs it."""
 _BURST: Final = range(8)
+_LONG_YIELD_NS: Final = 500_000
+"""A time slice is milliseconds; a peer that works so long may as well be slept for."""
+_FIRST_PENALTY: Final = 16
+_LAST_PENALTY: Final = 4096
 _POLL_FIRST_S: Final = 50e-6
 _POLL_LAST_S: Final = 1e-3
 
@@ -133,22 +137,10 @@ def make_wait(
     word = memory[word_offset : word_offset + 4].cast("I")
     bell = memory[bell_offset : bell_offset + 4].cast("I")
     sleep = make_sleep(memory, word_offset)
-    spin_ns, burst = policy.spin_ns, _BURST
-    now_ns = time.perf_counter_ns
-    give_way = os.sched_yield if policy.yields and hasattr(os, "sched_yield") else _stay
-
-    def look(expected: int) -> bool:
-        until = now_ns() + spin_ns
-        while True:
-            for _ in burst:
-                if word[0] != expected:
-                    return True
-            if now_ns() >= until:
-                return False
-            give_way()
+    look = _make_look(word, policy) if policy.spin_ns else None
 
     def wait(expected: int, patience: Patience) -> None:
-        if spin_ns and look(expected):
+        if look is not None and look(expected):
             return
         slice_s = patience.start()
         try:
@@ -165,6 +157,40 @@ def make_wait(
             bell[0] = 0
 
     return wait
+
+
+def _make_look(word: memoryview, policy: WaitPolicy) -> Callable[[int], bool]:
+    """Return a function that looks at ``word`` for as long as that pays.
+
+    It says whether the word is no longer ``expected``. A yield that takes long gave
+    the core to a stranger for a whole time slice, where a sleeper would have been
+    woken at once: the next waits then sleep without a look, twice as many each time
+    that it happens again.
+    """
+    spin_ns, burst, now_ns = policy.spin_ns, _BURST, time.perf_counter_ns
+    give_way = os.sched_yield if policy.yields and hasattr(os, "sched_yield") else _stay
+    skip, penalty = 0, _FIRST_PENALTY
+
+    def look(expected: int) -> bool:
+        nonlocal skip, penalty
+        if skip:
+            skip -= 1
+            return False
+        until = now_ns() + spin_ns
+        while True:
+            for _ in burst:
+                if word[0] != expected:
+                    penalty = _FIRST_PENALTY
+                    return True
+            before = now_ns()
+            if before >= until:
+                return False
+            give_way()
+            if now_ns() - before > _LONG_YIELD_NS:
+                skip, penalty = penalty, min(2 * penalty, _LAST_PENALTY)
+                return word[0] != expected
+
+    return look
 
 
 def _check(patience: Patience, word: memoryview, expected: int) -> float:

@@ -3,12 +3,13 @@
 import mmap
 import os
 import threading
+import time
 
 import pytest
 
 from rlay.errors import ChannelError, StepTimeout
 from rlay.protocol.constants import BellKind
-from rlay.transport import futex
+from rlay.transport import futex, waiting
 from rlay.transport.waiting import WaitPolicy, make_sleep, make_wait, own_bell_kind
 
 WORD, BELL = 0, 64
@@ -205,3 +206,28 @@ def test_spin_without_sched_yield_works(memory, monkeypatch):
     monkeypatch.delattr(os, "sched_yield", raising=False)
     with pytest.raises(StepTimeout):
         _wait_for(memory, WaitPolicy(100_000))(0, Patience(1))
+
+
+def test_a_yield_that_takes_long_makes_the_next_waits_sleep_at_once(monkeypatch):
+    """A stranger had the core for a slice: waits go without looking for a while."""
+    yields = []
+
+    def long_yield():
+        yields.append(None)
+        until = time.perf_counter_ns() + 2 * waiting._LONG_YIELD_NS
+        while time.perf_counter_ns() < until:
+            pass
+
+    monkeypatch.setattr(waiting.os, "sched_yield", long_yield)
+    word = memoryview(bytearray(4)).cast("I")
+    look = waiting._make_look(word, WaitPolicy(50_000))
+    assert not look(0)
+    assert len(yields) == 1
+    for _ in range(waiting._FIRST_PENALTY):
+        assert not look(0)
+    assert len(yields) == 1
+    assert not look(0)
+    assert len(yields) == 2
+    for _ in range(2 * waiting._FIRST_PENALTY):
+        assert not look(0)
+    assert len(yields) == 2
