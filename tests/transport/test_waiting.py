@@ -210,15 +210,15 @@ def test_spin_without_sched_yield_works(memory, monkeypatch):
 
 def test_a_yield_that_takes_long_makes_the_next_waits_sleep_at_once(monkeypatch):
     """A stranger had the core for a slice: waits go without looking for a while."""
-    yields = []
+    yields: list[None] = []
 
-    def long_yield():
+    def long_yield() -> None:
         yields.append(None)
         until = time.perf_counter_ns() + 2 * waiting._LONG_YIELD_NS
         while time.perf_counter_ns() < until:
             pass
 
-    monkeypatch.setattr(waiting.os, "sched_yield", long_yield)
+    monkeypatch.setattr(os, "sched_yield", long_yield)
     word = memoryview(bytearray(4)).cast("I")
     look = waiting._make_look(word, WaitPolicy(50_000))
     assert not look(0)
