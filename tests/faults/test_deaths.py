@@ -298,14 +298,37 @@ def test_a15_env_ends_its_process(stage: Stage, within: Within, end: str, method
 
 
 @pytest.mark.parametrize("stage", ["ClientEnv"], indirect=True)
-def test_a15_backend_killed_before_it_greets(stage: Stage, within: Within):
-    """A15: a backend that dies while its client waits to be greeted: PeerLost."""
+def test_a15_backend_killed_before_it_greets(stage: Stage):
+    """A15: a client that waits to be greeted takes the next backend of this name."""
     child = stage.environment([["init", 1, "sleep", LIMIT_S]])
     child.wait_until_printed("init 1 begins")
-    with once(lambda: holder("client"), child.kill) as killed:
-        with pytest.raises(rlay.PeerLost):
-            stage.algorithm()
-        seen = time.monotonic()
-    within(SEEN_S, seen - killed.result())
+
+    def replace() -> None:
+        child.kill()
+        stage.environment()
+
+    with once(lambda: holder("client"), replace):
+        env = stage.algorithm()
+    Player(env).play(seed=1, steps=3)
+    assert stage.entries() == [NAME]
+
+
+@pytest.mark.parametrize("stage", ["ClientEnv"], indirect=True)
+def test_a15_backend_killed_before_it_greets_and_none_comes(
+    stage: Stage, within: Within
+):
+    """A15: where no other backend comes, that is a ConnectTimeout, in time."""
+    child = stage.environment([["init", 1, "sleep", LIMIT_S]])
+    child.wait_until_printed("init 1 begins")
+    limit = 2.0
+    began = time.monotonic()
+    with (
+        once(lambda: holder("client"), child.kill),
+        pytest.raises(rlay.ConnectTimeout, match="no channel 'fault'"),
+    ):
+        stage.algorithm(connect_timeout=limit)
+    elapsed = time.monotonic() - began
+    assert elapsed >= limit
+    within(SEEN_S, elapsed - limit)
     (removal,) = inspection.clean()
     assert removal.name == NAME
