@@ -445,6 +445,9 @@ GREETINGS: dict[str, Hello | Welcome | Refusal] = {
         1, wishes=Wishes(), software="example 1.0", max_message_bytes=2**20
     ),
     "refusal": Refusal(ErrorCode.NUM_ENVS, "channel 'cartpole' carries 8 environments"),
+    "refusal for good": Refusal(
+        ErrorCode.ENVIRONMENT_GONE, "crashed 11 times within 10 minutes"
+    ),
     "refusal after an exception": Refusal(
         ErrorCode.ENVIRONMENT, "no such level", "ValueError", "Traceback: ..."
     ),
