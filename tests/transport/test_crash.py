@@ -109,6 +109,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(peers, "SLICE_S", 0.002)
 
 
+@pytest.mark.timeout(300)
 def test_b7_client_killed_between_any_two_stores(channel_directory, quick):
     """B7: the server gets whole messages in order, then the next client."""
     server = MemServer.create("game", channel_directory)
@@ -163,6 +164,7 @@ def _server_that_crashes(directory, crash_at):
     _send_all(channel)
 
 
+@pytest.mark.timeout(300)
 def test_b7_server_killed_between_any_two_stores(channel_directory, quick):
     """B7: the client gets whole messages in order; the next server gets the name."""
     seen = []
