@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,11 +147,18 @@ def test_a17_reset_that_waits_for_a_late_step(stage: Stage, within: Within):
     assert "reset 3 begins" not in env.stdout
 
 
-def close_interrupted(paradigm: str) -> None:
-    """Be interrupted while close waits for the backend's answer."""
+def is_stopped(pid: int) -> bool:
+    """Return whether SIGSTOP has reached a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def close_interrupted(paradigm: str, backend_pid: int) -> None:
+    """Be interrupted while close waits for the answer of a stopped backend."""
     listen_to_interrupts()
     env = algorithm(paradigm, close_timeout=LIMIT_S)
     Player(env).play(seed=1, steps=2)
+    say("played")
+    wait_until(lambda: is_stopped(backend_pid), LIMIT_S)
     with interrupted():
         say("closing")
         env.close()
@@ -161,8 +169,8 @@ def close_interrupted(paradigm: str) -> None:
 def test_a17_close_wait(stage: Stage, within: Within):
     """A17: Ctrl-C while close waits: this end is closed all the same."""
     env = stage.environment()
-    child = stage.children.start(close_interrupted, stage.paradigm)
-    env.wait_until_printed("step 2 ends")
+    child = stage.children.start(close_interrupted, stage.paradigm, env.pid)
+    child.wait_until_printed("played")
     env.send_signal(signal.SIGSTOP)
     child.wait_until_printed("closing")
     elapsed = interrupt(child)
