@@ -10,7 +10,6 @@ from typing import Any
 
 from rlay.errors import DecodeError
 from rlay.protocol.constants import KIND_MASK, MESSAGE_HEADER_BYTES, UINT32_MASK, Kind
-from rlay.protocol.numbers import make_number_load, make_number_store
 from rlay.protocol.slot_layout import (
     INCARNATION_WORD,
     KIND_WORD,
@@ -24,6 +23,15 @@ from rlay.protocol.slot_layout import (
 )
 
 
+def no_numbers(_: Any) -> Any:
+    """Stand in for the codec where there is none.
+
+    Raises:
+        LookupError: Always.
+    """
+    raise LookupError("no codec was compiled for this buffer")
+
+
 class MessageBuffer:
     """Header and payload of one message.
 
@@ -31,15 +39,17 @@ class MessageBuffer:
         words: The header as sixteen 32-bit words.
         payload: The room behind it.
         reward: The reward's eight bytes as one float64.
-        store_number: Writes a number into the reward's eight bytes and returns
-            its type code.
-        load_number: Reads a number of a given type code from there.
+        cell: The same eight bytes.
+        store_number: Writes a number into the reward's eight bytes and returns its
+            type code. The codec sets it: who moves whole messages needs no NumPy.
+        load_number: Reads a number of a given type code from there; likewise.
         bound: What the codec compiled for this buffer, or None.
         steady: The codec's short way for steady steps in this buffer, or None.
     """
 
     __slots__ = (
         "bound",
+        "cell",
         "load_number",
         "payload",
         "reward",
@@ -57,11 +67,10 @@ class MessageBuffer:
         """Cover ``memory``: 64 bytes of header and at least 0 of payload."""
         self.words = memory[:MESSAGE_HEADER_BYTES].cast("I")
         self.payload = memory[MESSAGE_HEADER_BYTES:]
-        cell = memory[REWARD_OFFSET : REWARD_OFFSET + 8]
-        self.reward = cell.cast("d")
-        if not memory.readonly:
-            self.store_number = make_number_store(cell)
-        self.load_number = make_number_load(cell)
+        self.cell = memory[REWARD_OFFSET : REWARD_OFFSET + 8]
+        self.reward = self.cell.cast("d")
+        self.store_number = no_numbers
+        self.load_number = no_numbers
         self.bound = None
         self.steady = None
 

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from rlay.protocol.buffers import MessageBuffer
+
 DTYPES: Final[dict[int, np.dtype[Any]]] = {
     1: np.dtype("?"),
     2: np.dtype("<i1"),
@@ -141,6 +143,13 @@ def make_number_load(cell: memoryview) -> Callable[[int], Any]:
         return number[()]
 
     return load
+
+
+def bind_reward(buffer: MessageBuffer) -> None:
+    """Compile how the reward of ``buffer`` is written, where it can be, and read."""
+    if not buffer.cell.readonly:
+        buffer.store_number = make_number_store(buffer.cell)
+    buffer.load_number = make_number_load(buffer.cell)
 
 
 def _make_views(cell: memoryview) -> Callable[[int], Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from rlay.errors import DecodeError
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.binding import Binding
-from rlay.protocol.buffers import MessageBuffer
+from rlay.protocol.buffers import MessageBuffer, no_numbers
 from rlay.protocol.constants import KIND_MASK, Kind
 from rlay.protocol.decisions import load_variable
 from rlay.protocol.failures import FailureFields
@@ -22,7 +22,7 @@ from rlay.protocol.flags import (
     TRANSITION_FIXED,
     TRUNCATED,
 )
-from rlay.protocol.numbers import ABSENT, FLOAT
+from rlay.protocol.numbers import ABSENT, FLOAT, bind_reward
 from rlay.protocol.records import RecordReader
 from rlay.protocol.slot_layout import (
     KIND_WORD,
@@ -71,6 +71,7 @@ class ReportReader:
 
     def _bind(self, buffer: MessageBuffer, copy: bool = True) -> Binding:
         agreement = self._agreement
+        bind_reward(buffer)
         binding = buffer.bound = Binding(
             agreement.observation_space,
             agreement.report_layout,
@@ -182,6 +183,8 @@ class ReportReader:
         return load_variable(binding, items[0] if items else None)
 
     def _number(self, buffer: MessageBuffer, code: int) -> Any:
+        if buffer.load_number is no_numbers:
+            bind_reward(buffer)
         try:
             return buffer.load_number(code)
         except KeyError:

@@ -23,7 +23,7 @@ from rlay.protocol.flags import (
     TRANSITION_FIXED,
     TRUNCATED,
 )
-from rlay.protocol.numbers import ABSENT, FLOAT
+from rlay.protocol.numbers import ABSENT, FLOAT, bind_reward
 from rlay.protocol.records import RecordWriter
 from rlay.protocol.report_reading import ReportReader, Transition
 from rlay.protocol.slot_layout import (
@@ -94,6 +94,7 @@ class ReportWriter:
         self._steady = not layout.variable and not agreement.batched
         self._records = RecordWriter() if records else None
         for buffer in buffers:
+            bind_reward(buffer)
             binding = buffer.bound = Binding(
                 agreement.observation_space,
                 layout,

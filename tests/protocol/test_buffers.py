@@ -5,6 +5,7 @@ import pytest
 from rlay.errors import DecodeError
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Kind
+from rlay.protocol.numbers import bind_reward
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 
 
@@ -94,6 +95,7 @@ def test_write_larger_payload_is_returned_whole():
 def test_number_cell_is_the_reward():
     """Numbers go to the reward's eight bytes, which are a float as well."""
     buffer = MessageBuffer.private(0)
+    bind_reward(buffer)
     assert buffer.store_number(2.5) == 65
     assert (buffer.reward[0], buffer.load_number(65)) == (2.5, 2.5)
 
@@ -102,6 +104,7 @@ def test_read_only_memory_can_be_read():
     """A mapping without write permission gives a buffer that only reads."""
     memory = memoryview(bytes(40) + bytes.fromhex("0000000000000440") + bytes(16))
     buffer = MessageBuffer(memory)
+    bind_reward(buffer)
     assert buffer.load_number(65) == 2.5
-    with pytest.raises(AttributeError):
+    with pytest.raises(LookupError):
         buffer.store_number(1.0)
