@@ -1,0 +1,341 @@
+"""Frames: what travels over a stream between two machines.
+
+A frame is a header of 64 bytes and a body that the header does not look into::
+
+     0        4    5    6      8            12           16
+     +--------+----+----+------+------------+------------+
+     | magic  | v. |type| flags| channel    | body_bytes |
+     +--------+----+----+------+------------+------------+
+  16 | incarnation             | session                 |
+     +------------+------------+------------+------------+
+  32 | sequence   | publication| offset     | total      |
+     +------------+------------+------------+------------+
+  48 | body_crc   | reserved                | header_crc |
+     +------------+-------------------------+------------+
+
+Rule 1: a header is checked whole (magic, version, CRC, type, lengths) before any
+memory is taken for its body.
+Rule 2: a body is at most 256 KiB, so that a small message never waits behind a large
+one. What is larger goes in pieces: ``offset`` says where in ``total`` bytes.
+Rule 3: who forwards a body never looks into it.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from rlay.errors import DecodeError, MessageTooLarge, VersionMismatch
+from rlay.protocol.constants import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    MAX_GREETING_BYTES,
+    MESSAGE_HEADER_BYTES,
+)
+
+FRAME_MAGIC: Final = b"RLFR"
+FRAME_VERSION: Final = 1
+FRAME_HEADER_BYTES: Final = 64
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Of one frame: 2 ms at 1 Gbit/s, which is what a small message may wait."""
+MAX_CONTROL_BYTES: Final = 64 * 1024
+MAX_GREETING_BODY_BYTES: Final = 1024
+"""Before a peer has proved who it is."""
+RECEIVE_BYTES: Final = 16 * 1024
+"""Room for headers and small bodies: a larger body goes straight to its place."""
+
+_HEADER: Final = struct.Struct("<4sBBHIIQQIIIII8xI")
+_CRC_SPAN: Final = FRAME_HEADER_BYTES - 4
+_CRC: Final = struct.Struct("<I")
+
+
+class FrameType(IntEnum):
+    """What a frame is: greeting below 16, channels from 16, sessions from 32."""
+
+    HELLO = 1
+    CHALLENGE = 2
+    PROOF = 3
+    WELCOME = 4
+    ERROR = 5  # why the link ends now
+    PING = 6
+    PONG = 7
+    DRAIN = 8  # no new sessions, please
+    BYE = 9  # the link ends in order
+
+    ANNOUNCE = 16  # a channel is here
+    ANNOUNCED = 17  # all that are here were announced
+    WITHDRAW = 18  # it is gone, and why
+    REJECT = 19  # it cannot be mirrored, and why
+    FIND = 20  # is there a channel of this name?
+    NOT_FOUND = 21
+
+    OPEN = 32  # a client says Hello
+    OPENED = 33  # the server's Welcome
+    REFUSED = 34  # the server's Refusal
+    CLOSE = 35  # the client is gone, and why
+    RESUME = 36  # the link is back: what do you have?
+    RESUMED = 37
+    LOST = 38  # there is no such session any more
+    DATA = 39  # a message, or a part or a piece of one
+    TAKEN = 40  # the far reader took it
+
+
+class FrameFlag(IntEnum):
+    """Bits of a frame's flags."""
+
+    CRC = 1  # body_crc is filled
+
+
+_TYPES: Final = {int(kind): kind for kind in FrameType}
+_GREETINGS: Final = frozenset(
+    {
+        FrameType.HELLO,
+        FrameType.CHALLENGE,
+        FrameType.PROOF,
+        FrameType.WELCOME,
+        FrameType.ERROR,
+    }
+)
+_PIECES: Final = {
+    FrameType.DATA: DEFAULT_MAX_MESSAGE_BYTES + MESSAGE_HEADER_BYTES,
+    FrameType.OPEN: MAX_GREETING_BYTES + 16,
+    FrameType.OPENED: MAX_GREETING_BYTES + 16,
+    FrameType.REFUSED: MAX_GREETING_BYTES + 16,
+}
+"""Frames whose body may be a piece of something larger, and how large that may be."""
+
+
+class Frame(NamedTuple):
+    """A frame's header, checked.
+
+    Attributes:
+        type: What it is.
+        channel: Number that the announcing end gave the channel; 0 for the link.
+        incarnation: Of the session; 0 where there is none.
+        session: Of the session; 0 where there is none.
+        sequence: Of the message; in FIND and its answers the number of the question.
+        publication: The slot's word ``published`` of the message.
+        offset: Where in ``total`` bytes the body lies.
+        total: Bytes of the whole of which the body is a piece.
+        body_bytes: Of the body.
+        flags: See :class:`FrameFlag`.
+        body_crc: CRC-32 of the body, where flags say so.
+    """
+
+    type: FrameType
+    channel: int = 0
+    incarnation: int = 0
+    session: int = 0
+    sequence: int = 0
+    publication: int = 0
+    offset: int = 0
+    total: int = 0
+    body_bytes: int = 0
+    flags: int = 0
+    body_crc: int = 0
+
+    @property
+    def last(self) -> bool:
+        """Whether the body reaches the end of the whole."""
+        return self.offset + self.body_bytes == self.total
+
+
+def pack_header(
+    kind: int,
+    channel: int = 0,
+    incarnation: int = 0,
+    session: int = 0,
+    sequence: int = 0,
+    publication: int = 0,
+    offset: int = 0,
+    total: int = 0,
+    body_bytes: int = 0,
+    body_crc: int | None = None,
+) -> bytes:
+    """Return the 64 bytes of a header; arguments as in :class:`Frame`.
+
+    ``body_crc`` is None where the body goes without one.
+    """
+    head = _HEADER.pack(
+        FRAME_MAGIC,
+        FRAME_VERSION,
+        kind,
+        0 if body_crc is None else FrameFlag.CRC,
+        channel,
+        body_bytes,
+        incarnation,
+        session,
+        sequence,
+        publication,
+        offset,
+        total,
+        body_crc or 0,
+        0,
+    )[:_CRC_SPAN]
+    return head + _CRC.pack(zlib.crc32(head))
+
+
+def pack_frame(
+    kind: int,
+    body: bytes = b"",
+    channel: int = 0,
+    incarnation: int = 0,
+    session: int = 0,
+    sequence: int = 0,
+    publication: int = 0,
+) -> bytes:
+    """Return a whole frame with a small body."""
+    size = len(body)
+    head = pack_header(
+        kind, channel, incarnation, session, sequence, publication, 0, size, size
+    )
+    return head + body
+
+
+def unpack_header(data: memoryview | bytes) -> Frame:
+    """Return the frame whose header ``data`` begins with.
+
+    Raises:
+        DecodeError: It is no header, or a damaged one.
+        VersionMismatch: It is one of another version.
+        MessageTooLarge: The body, or the whole, exceeds what its type allows.
+    """
+    (
+        magic, version, kind, flags, channel, body_bytes, incarnation, session,
+        sequence, publication, offset, total, body_crc, header_crc,
+    ) = _HEADER.unpack_from(data)  # fmt: skip
+    if magic != FRAME_MAGIC:
+        raise DecodeError(f"no frame begins with {magic!r}", "$.magic")
+    if header_crc != zlib.crc32(data[:_CRC_SPAN]):
+        raise DecodeError("the header of a frame is damaged", "$.header_crc")
+    if version != FRAME_VERSION:
+        raise VersionMismatch(FRAME_VERSION, version)
+    known = _TYPES.get(kind)
+    if known is None:
+        raise DecodeError(f"unknown type of frame {kind}", "$.type")
+    if known in _PIECES:
+        limit = MAX_BODY_BYTES
+        if total > _PIECES[known]:
+            raise MessageTooLarge(total, _PIECES[known])
+    else:
+        limit = MAX_GREETING_BODY_BYTES if known in _GREETINGS else MAX_CONTROL_BYTES
+        if offset or total != body_bytes:
+            raise DecodeError(f"a {known.name} comes whole", "$.total")
+    if body_bytes > limit:
+        raise MessageTooLarge(body_bytes, limit)
+    if offset + body_bytes > total or (total and not body_bytes):
+        raise DecodeError(
+            f"{body_bytes} bytes at {offset} are no piece of {total}", "$.offset"
+        )
+    return Frame(
+        known, channel, incarnation, session, sequence, publication, offset, total,
+        body_bytes, flags, body_crc,
+    )  # fmt: skip
+
+
+Place = Callable[[Frame], "memoryview | None"]
+"""Says where a frame's body is to lie, or None for memory of the decoder's own."""
+Deliver = Callable[[Frame, memoryview], None]
+"""Takes a frame whose body has come; the body is valid during the call only."""
+
+
+class FrameDecoder:
+    """Takes a stream in pieces of any size, and delivers frames.
+
+    The owner receives into :meth:`buffer` and says how much came; a large body then
+    goes straight into the place that it was given, without a copy between::
+
+        decoder.received(sock.recv_into(decoder.buffer()))
+
+    Attributes:
+        frames: How many were delivered.
+    """
+
+    def __init__(self, place: Place, deliver: Deliver) -> None:
+        """Deliver to these two.
+
+        Args:
+            place: Called when a header is there. What it returns has exactly
+                ``body_bytes`` bytes. It may raise: the stream is then of no use.
+            deliver: Called when the body is there too, its CRC checked.
+        """
+        self._place = place
+        self._deliver = deliver
+        self._room = memoryview(bytearray(RECEIVE_BYTES))
+        self._begin = self._end = 0  # what came and was not delivered
+        self._frame: Frame | None = None
+        self._body = memoryview(b"")
+        self._filled = 0
+        self.frames = 0
+
+    def buffer(self) -> memoryview:
+        """Return where the next bytes are to be received; it is never empty."""
+        frame = self._frame
+        if frame is not None and self._begin == self._end:
+            return self._body[self._filled :]
+        return self._room[self._end :]
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take bytes that came another way; raises as :meth:`received`."""
+        view = memoryview(data)
+        while view:
+            buffer = self.buffer()
+            size = min(len(view), len(buffer))
+            buffer[:size] = view[:size]
+            view = view[size:]
+            self.received(size)
+
+    def received(self, size_bytes: int) -> None:
+        """Take note that so much came into :meth:`buffer`, and deliver what is whole.
+
+        Raises:
+            DecodeError: The stream holds no frames, or damaged ones.
+            VersionMismatch: It is of another version.
+            MessageTooLarge: A length exceeds its limit. Nothing was taken for it.
+        """
+        if self._frame is not None and self._begin == self._end:
+            self._filled += size_bytes
+            self._finish()
+            return
+        self._end += size_bytes
+        while self._advance():
+            pass
+        self._compact()
+
+    def _advance(self) -> bool:
+        """Take one header, or more of a body, from the room; False if it lacks."""
+        if self._frame is None:
+            begin = self._begin
+            if self._end - begin < FRAME_HEADER_BYTES:
+                return False
+            frame = unpack_header(self._room[begin : begin + FRAME_HEADER_BYTES])
+            place = self._place(frame)
+            if place is None:
+                place = memoryview(bytearray(frame.body_bytes))
+            self._begin = begin + FRAME_HEADER_BYTES
+            self._frame, self._body, self._filled = frame, place, 0
+        size = min(len(self._body) - self._filled, self._end - self._begin)
+        here = self._room[self._begin : self._begin + size]
+        self._body[self._filled : self._filled + size] = here
+        self._filled += size
+        self._begin += size
+        return self._finish()
+
+    def _finish(self) -> bool:
+        """Deliver the frame if its body is whole; return whether it was."""
+        frame, body = self._frame, self._body
+        if frame is None or self._filled < len(body):
+            return False
+        if frame.flags & FrameFlag.CRC and zlib.crc32(body) != frame.body_crc:
+            raise DecodeError(f"the body of a {frame.type.name} is damaged", "$.body")
+        self._frame, self._body = None, memoryview(b"")
+        self.frames += 1
+        self._deliver(frame, body)
+        return True
+
+    def _compact(self) -> None:
+        """Move what is left, less than a header, to the front of the room."""
+        left = self._end - self._begin
+        if left and self._begin:
+            self._room[:left] = bytes(self._room[self._begin : self._end])
+        self._begin, self._end = 0, left
