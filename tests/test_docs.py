@@ -233,6 +233,12 @@ def test_architecture_names_the_modules_of_a_layer(layer):
     assert set(re.findall(r"`(\w+)`", table)) == modules - {"__init__"}
 
 
+def parameters_of_subcommands(command):
+    """Return those of a group's commands."""
+    inner = getattr(command, "commands", {})
+    return [parameter for each in inner.values() for parameter in each.params]
+
+
 @pytest.mark.parametrize("name", sorted(application.commands))
 def test_options_of_a_command_are_in_the_reference(name):
     """Every option of the command line is documented, in the section of its command."""
@@ -240,7 +246,8 @@ def test_options_of_a_command_are_in_the_reference(name):
     head, *sections = page.split("\n## ")
     found = [section for section in sections if section.startswith(f"`rlay {name}")]
     assert len(found) == 1, f"docs/reference has no section for rlay {name}"
-    for parameter in application.commands[name].params:
+    command = application.commands[name]
+    for parameter in [*command.params, *parameters_of_subcommands(command)]:
         for option in parameter.opts:
             if option.startswith("-"):
                 assert option in found[0] or option in head, f"{name} {option}"

@@ -3,18 +3,21 @@
 0   done, or stopped on request
 1   it failed
 2   called wrongly: a typo in an option, an unknown environment
-78  refused: a directory that others may write, a name that is not allowed
+78  refused: a directory that others may write, a name that is not allowed, a bridge
+    that others could reach without a token and TLS
 """
 
 from collections.abc import Sequence
 
 import click
 
+from rlay.cli.cert import cert
 from rlay.cli.clean import clean
 from rlay.cli.demo import demo
 from rlay.cli.inspect import inspect_
 from rlay.cli.ls import ls
 from rlay.cli.serve import serve
+from rlay.cli.token import token
 from rlay.cli.words import FAILED, exit_code_of
 from rlay.errors import RLayError
 from rlay.transport.software import SOFTWARE
@@ -34,7 +37,7 @@ def application() -> None:
     """  # noqa: D301 - click reads the backspaces
 
 
-for _command in (demo, serve, ls, inspect_, clean):
+for _command in (demo, serve, ls, inspect_, clean, token, cert):
     application.add_command(_command)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from rlay.errors import ChannelError, ChannelPermission, RLayError
+from rlay.errors import AuthError, ChannelError, ChannelPermission, RLayError
 from rlay.protocol.names import check_name
 
 FAILED: Final = 1
@@ -34,7 +34,8 @@ class Failed(click.ClickException):
 
 def exit_code_of(error: RLayError) -> int:
     """Return the exit code that an error stands for."""
-    return REFUSED if isinstance(error, ChannelPermission) else FAILED
+    refused = isinstance(error, (AuthError, ChannelPermission))
+    return REFUSED if refused else FAILED
 
 
 class ChannelName(click.ParamType):  # type: ignore[type-arg]  # older ones have none

@@ -9,6 +9,7 @@ import rlay
 from rlay.cli import main
 
 COMMANDS = ["demo", "serve", "ls", "inspect", "clean"]
+GROUPS = ["token", "cert"]
 
 
 def run(capsys, *words):
@@ -21,7 +22,7 @@ def test_help_names_every_command(capsys):
     """And the three that a newcomer types first."""
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in COMMANDS:
+    for command in COMMANDS + GROUPS:
         assert f"\n  {command} " in out
     assert "  See it work:            rlay demo\n" in out
 

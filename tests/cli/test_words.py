@@ -4,7 +4,7 @@ import click
 import pytest
 
 from rlay.cli.words import ChannelName, JsonObject, Refused, exit_code_of, group_names
-from rlay.errors import ChannelNotFound, ChannelPermission, EnvLost
+from rlay.errors import AuthError, ChannelPermission, EnvLost
 
 
 def test_json_object_is_read():
@@ -66,8 +66,8 @@ def test_group_whose_names_are_too_long_is_refused():
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ChannelPermission("x"), 78), (ChannelNotFound("x"), 1), (EnvLost("x"), 1)],
+    [(ChannelPermission("x"), 78), (AuthError("x"), 78), (EnvLost("x"), 1)],
 )
 def test_exit_code_of_an_error(error, code):
-    """A directory of somebody else's is a refused configuration."""
+    """A directory or a secret that others may read is a refused configuration."""
     assert exit_code_of(error) == code

@@ -21,6 +21,7 @@ from rlay.transport.credentials import (
     server_context,
 )
 from tests.support.certificates import Authority
+from tests.support.handshakes import shake_hands
 from tests.support.privileges import NOBODY, needs_root
 
 TOKEN = b"0123456789abcdef"
@@ -39,36 +40,6 @@ def token_file(tmp_path):
 def authority(tmp_path):
     """An authority of this test."""
     return Authority(tmp_path)
-
-
-def shake_hands(server, client, host="localhost"):
-    """Do a handshake in memory; return what each side raised, and the client's end."""
-    wires = [ssl.MemoryBIO() for _ in range(2)]
-    ends = [
-        server.wrap_bio(wires[0], wires[1], server_side=True),
-        client.wrap_bio(wires[1], wires[0], server_hostname=host),
-    ]
-    errors: list[ssl.SSLError | None] = [None, None]
-    done = [False, False]
-    for _ in range(10):
-        for number in (1, 0):
-            if done[number] or errors[number]:
-                continue
-            try:
-                ends[number].do_handshake()
-                done[number] = True
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError as error:
-                errors[number] = error
-    if done[1]:  # under TLS 1.3 the client is done before the server has judged it
-        try:
-            ends[1].read(1)
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            errors[1] = error
-    return errors[0], errors[1], ends[1]
 
 
 # ------------------------------------------------------------------------ tokens
