@@ -20,6 +20,7 @@ from rlay.envs.faults import (
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import (
     CloseTimeout,
+    LinkDown,
     LocalProtocolError,
     MessageTooLarge,
     RemoteProtocolError,
@@ -297,7 +298,8 @@ class AlgorithmLink:
         self._reconcile()
         pending = self._machine.state is self._outstanding
         if is_loss(error) and isinstance(error, RLayError):
-            executed = None if pending and self.channel.request_taken else False
+            unsure = isinstance(error, LinkDown) or self.channel.request_taken
+            executed = None if pending and unsure else False
             self._machine.lose()
             raise lost_error(error, executed) from error
         if isinstance(error, MessageTooLarge) and not pending:

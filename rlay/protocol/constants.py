@@ -92,6 +92,7 @@ class CloseReason(IntEnum):
     PROTOCOL_ERROR = 4  # the peer broke the protocol
     REPLACED = 5  # a newer session took over
     VANISHED = 6  # the lock is free without a goodbye
+    LINK_DOWN = 7  # the link was down for longer than the resume window
 
 
 class Capability(IntFlag):
@@ -162,6 +163,11 @@ class ErrorCode(IntEnum):
     RESET_NEEDED = 12
     NUM_ENVS = 13  # a client for one environment met a batch, or the reverse
     ENVIRONMENT_GONE = 14  # there is no environment any more, and none will come
+    AUTH = 15  # a token or a certificate is wrong or missing
+    NOT_FOUND = 16  # no channel of this name, or no free one
+    SLOW_PEER = 17  # the peer stopped reading
+    SUPERSEDED = 18  # a newer link of the same peer took over
+    CORRUPT = 19  # a checksum is wrong
 
 
 class ExtensionType(IntEnum):

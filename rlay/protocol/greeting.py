@@ -13,28 +13,25 @@ says what of the environment depends on the paradigm: the end that holds it puts
 ``environment`` into its Hello or Welcome, the other its ``wishes``.
 """
 
-import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlay.errors import DecodeError, VersionMismatch
+from rlay.errors import DecodeError
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
-    GREETING_MAGIC,
     MAX_NUM_ENVS,
-    PROTOCOL_MINOR,
-    PROTOCOL_VERSION,
     UINT32_MASK,
     Capability,
     Paradigm,
 )
-from rlay.protocol.failures import environment_failure
 from rlay.protocol.fields import Fields
+from rlay.protocol.refusal import GREETING_HEAD, Refusal, greeting_map
 from rlay.protocol.spaces import Description, pack_space, unpack_space
 from rlay.protocol.values import decode_value, encode_value
 
-_HEAD: Final = struct.Struct("<8sII")
+__all__ = ["EnvironmentFacts", "Hello", "Refusal", "Welcome", "Wishes"]
+
 _PARADIGMS: Final = frozenset(Paradigm)
 
 
@@ -292,64 +289,9 @@ class Welcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What the server answers where it does not take the client.
-
-    Attributes:
-        code: What kind of error.
-        remote_type: Name of the exception, where one was raised.
-        message: Facts and remedy.
-        traceback: Where an exception was raised; else empty.
-    """
-
-    code: int
-    message: str
-    remote_type: str = ""
-    traceback: str = ""
-
-    def encode(self) -> bytes:
-        """Return the payload, the texts cut to their limits."""
-        code, remote_type, message, traceback = environment_failure(
-            self.code, self.remote_type, self.message, self.traceback
-        )
-        return _encode(
-            {
-                "code": code,
-                "message": message,
-                "remote_type": remote_type,
-                "traceback": traceback,
-            }
-        )
-
-    @classmethod
-    def decode(cls, payload: bytes | memoryview) -> "Refusal":
-        """Return the Refusal in a payload.
-
-        Raises:
-            VersionMismatch: The peer speaks another major version.
-            DecodeError: The payload is malformed.
-        """
-        fields = _decode(payload)
-        return cls(
-            fields.count("code"),
-            fields.get("message", str),
-            fields.get("remote_type", str),
-            fields.get("traceback", str),
-        )
-
-
 def _encode(fields: dict[str, Any]) -> bytes:
-    head = _HEAD.pack(GREETING_MAGIC, PROTOCOL_VERSION, PROTOCOL_MINOR)
-    return head + encode_value(fields)
+    return GREETING_HEAD + encode_value(fields)
 
 
 def _decode(payload: bytes | memoryview) -> Fields:
-    if len(payload) < _HEAD.size:
-        raise DecodeError(f"a greeting of {len(payload)} bytes")
-    magic, version, _minor = _HEAD.unpack_from(payload)
-    if magic != GREETING_MAGIC:
-        raise DecodeError("a greeting without its magic")
-    if version != PROTOCOL_VERSION:
-        raise VersionMismatch(PROTOCOL_VERSION, version)
-    return Fields(decode_value(memoryview(payload)[_HEAD.size :]), "$")
+    return Fields(decode_value(greeting_map(payload)), "$")

@@ -78,4 +78,8 @@ class Channel(Protocol):
 
     @property
     def request_taken(self) -> bool:
-        """Whether the peer has taken what was sent last."""
+        """Whether the peer has taken what was sent last, or may have.
+
+        It may have, unseen from here, while a bridge holds the peer's end and has not
+        told how the session ended. False is certain in every case.
+        """

@@ -1,11 +1,14 @@
 """The other end: is it there, and how long do we wait for it?"""
 
+import math
+import os
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from rlay.errors import (
     ChannelClosed,
+    ChannelError,
     ConnectTimeout,
     LinkDown,
     PeerLost,
@@ -16,7 +19,7 @@ from rlay.transport.header import EndLine
 from rlay.transport.waiting import SLICE_S
 
 RESUME_WINDOW_S = 300.0
-"""How long a bridge may be gone before its session is over."""
+"""How long a link may be down before its session is over, unless told otherwise."""
 
 _REASONS = {
     CloseReason.NONE: "without a reason",
@@ -26,7 +29,28 @@ _REASONS = {
     CloseReason.PROTOCOL_ERROR: "after a breach of the protocol",
     CloseReason.REPLACED: "because a newer session took over",
     CloseReason.VANISHED: "because it vanished",
+    CloseReason.LINK_DOWN: "because the link to it was down for too long",
 }
+
+
+def resume_window_s() -> float:
+    """Return how long a link may be down: ``RLAY_RESUME_WINDOW_S``, else 300 seconds.
+
+    Raises:
+        ChannelError: The variable is no number of seconds.
+    """
+    named = os.environ.get("RLAY_RESUME_WINDOW_S")
+    if not named:
+        return RESUME_WINDOW_S
+    try:
+        window_s = float(named)
+    except ValueError:
+        window_s = -1.0
+    if not (math.isfinite(window_s) and window_s >= 0):
+        raise ChannelError(
+            f"RLAY_RESUME_WINDOW_S is a number of seconds, not {named!r}"
+        )
+    return window_s
 
 
 class PeerGone(ChannelClosed):
@@ -103,6 +127,9 @@ class PeerWatch:
             what: Its name in messages, such as ``the backend of channel 'x'``.
             superseded: Says whether somebody newer took its place.
             own: Says whether our own end is open.
+
+        Raises:
+            ChannelError: ``RLAY_RESUME_WINDOW_S`` is no number.
         """
         self._line = line
         self.held = held
@@ -110,6 +137,21 @@ class PeerWatch:
         self._superseded = superseded
         self._own = own
         self._down_since: float | None = None
+        self._window_s = resume_window_s()
+
+    @property
+    def vouches(self) -> bool:
+        """Whether what our slot says of the last message sent is the last word.
+
+        A process that read it has said so in the slot. A bridge says so later than
+        the far reader did: until it has told the end of the session, and for a reason
+        other than that it does not know, the message may have been read.
+        """
+        line = self._line
+        if line.holder != Holder.BRIDGE:
+            return True
+        ended = line.state in (PeerState.LOST, PeerState.CLOSED)
+        return ended and line.reason != CloseReason.LINK_DOWN
 
     def check(self) -> bool:
         """Return whether the link is up.
@@ -127,7 +169,7 @@ class PeerWatch:
         if state == PeerState.CLOSED:
             raise self._gone()
         if state == PeerState.LOST:
-            raise PeerLost(f"{self._what} was lost")
+            raise self._lost(line)
         if self._superseded is not None and self._superseded():
             raise PeerLost(f"{self._what} was replaced by a newer one")
         if state == PeerState.LINK_DOWN or not self.held():
@@ -138,6 +180,14 @@ class PeerWatch:
     def _gone(self) -> PeerGone:
         reason = self._line.reason
         return PeerGone(f"{self._what} was closed {_REASONS[reason]}", reason)
+
+    def _lost(self, line: EndLine) -> PeerLost:
+        if line.reason == CloseReason.LINK_DOWN:
+            return LinkDown(
+                f"{self._what} is out of reach: the link to it was down for too long, "
+                "or a bridge that was restarted does not know this session"
+            )
+        return PeerLost(f"{self._what} was lost")
 
     def _missing(self, line: EndLine) -> bool:
         if line.holder != Holder.BRIDGE:
@@ -150,10 +200,9 @@ class PeerWatch:
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now
-        if now - self._down_since > RESUME_WINDOW_S:
+        if now - self._down_since > self._window_s:
             raise LinkDown(
-                f"the link to {self._what} was down for more than "
-                f"{RESUME_WINDOW_S:.0f} s"
+                f"the link to {self._what} was down for more than {self._window_s:g} s"
             )
         return False
 

@@ -206,8 +206,8 @@ class SlotChannel:
 
     @property
     def request_taken(self) -> bool:
-        """Whether the peer has taken what was sent last."""
-        return self._writer.taken
+        """Whether the peer took what was sent last, or may have; see ``Channel``."""
+        return self._writer.taken or not self.watch.vouches
 
     def wake_peer(self) -> None:
         """Wake the peer without a message, so that it sees our goodbye at once."""

@@ -22,7 +22,7 @@ def test_golden_magics():
         (
             "CloseReason",
             "NONE=0 CLOSED=1 DRAINING=2 ENVIRONMENT_EXITED=3 PROTOCOL_ERROR=4 "
-            "REPLACED=5 VANISHED=6",
+            "REPLACED=5 VANISHED=6 LINK_DOWN=7",
         ),
         ("Capability", "NONE=0 FUTEX=1 FIFO=2 RECORDS=4"),
         (
@@ -40,7 +40,8 @@ def test_golden_magics():
             "ErrorCode",
             "ENVIRONMENT=1 SPACE_MISMATCH=2 UNSENDABLE_INFO=3 NOT_ALLOWED=4 "
             "UNSUPPORTED=5 PROTOCOL=6 VERSION=7 BUSY=8 NO_SPACE=9 TOO_LARGE=10 "
-            "DRAINING=11 RESET_NEEDED=12 NUM_ENVS=13 ENVIRONMENT_GONE=14",
+            "DRAINING=11 RESET_NEEDED=12 NUM_ENVS=13 ENVIRONMENT_GONE=14 AUTH=15 "
+            "NOT_FOUND=16 SLOW_PEER=17 SUPERSEDED=18 CORRUPT=19",
         ),
         (
             "ExtensionType",

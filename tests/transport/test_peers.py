@@ -7,6 +7,7 @@ import pytest
 
 from rlay.errors import (
     ChannelClosed,
+    ChannelError,
     ConnectTimeout,
     LinkDown,
     PeerLost,
@@ -86,6 +87,14 @@ def test_lost_is_what_a_bridge_says(peer):
         peer.watch.check()
 
 
+def test_lost_with_the_link_is_another_error(peer):
+    """A bridge that gave up the far end tells that from a far end that died."""
+    peer.be_held_by_a_bridge()
+    peer.line.say(PeerState.LOST, CloseReason.LINK_DOWN)
+    with pytest.raises(LinkDown, match=r"the game is out of reach: .* too long"):
+        peer.watch.check()
+
+
 def test_newer_peer_takes_the_place(peer):
     """Where somebody newer says Hello, the one before is lost."""
     peer.newer = True
@@ -126,6 +135,53 @@ def test_bridge_that_is_gone_is_waited_for(peer, sign):
     peer.now += 2.0
     with pytest.raises(LinkDown, match="300 s"):
         peer.watch.check()
+
+
+def test_window_is_a_setting(peer, monkeypatch):
+    """RLAY_RESUME_WINDOW_S is how long, in seconds, a link may be down."""
+    monkeypatch.setenv("RLAY_RESUME_WINDOW_S", "2.5")
+    peer.be_held_by_a_bridge()
+    peer.held = False
+    watch = PeerWatch(peer.line, lambda: False, "the game")
+    assert not watch.check()
+    peer.now += 2.4
+    assert not watch.check()
+    peer.now += 0.2
+    with pytest.raises(LinkDown, match=r"more than 2\.5 s"):
+        watch.check()
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_window_that_is_no_number_is_told(peer, monkeypatch, text):
+    """A mistake in RLAY_RESUME_WINDOW_S is told with its name and value."""
+    monkeypatch.setenv("RLAY_RESUME_WINDOW_S", text)
+    with pytest.raises(ChannelError, match=f"RLAY_RESUME_WINDOW_S.*{text}"):
+        PeerWatch(peer.line, lambda: True, "the game")
+
+
+def test_process_vouches_for_its_slot(peer):
+    """What a process took it says itself: its slot is the last word, dead or alive."""
+    for held in (True, False):
+        peer.held = held
+        assert peer.watch.vouches
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "vouches"),
+    [
+        (PeerState.ALIVE, CloseReason.NONE, False),
+        (PeerState.LINK_DOWN, CloseReason.NONE, False),
+        (PeerState.LOST, CloseReason.LINK_DOWN, False),
+        (PeerState.CLOSED, CloseReason.LINK_DOWN, False),
+        (PeerState.LOST, CloseReason.VANISHED, True),
+        (PeerState.CLOSED, CloseReason.CLOSED, True),
+    ],
+)
+def test_bridge_vouches_once_it_told_the_end(peer, state, reason, vouches):
+    """Until a bridge knows how the session ended, the far reader may have taken all."""
+    peer.be_held_by_a_bridge()
+    peer.line.say(state, reason)
+    assert peer.watch.vouches is vouches
 
 
 def test_link_that_came_back_has_its_whole_window_again(peer):
