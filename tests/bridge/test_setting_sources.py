@@ -1,5 +1,7 @@
 """Three sources that say the same in the same words, and who goes before whom."""
 
+from typing import Any
+
 import pytest
 
 from rlay.bridge.setting_sources import CONFIG_VARIABLE, gather_settings, load_settings
@@ -7,7 +9,7 @@ from rlay.bridge.settings import SETTINGS, BridgeSettings, Kind, SettingsError
 from rlay.protocol.addresses import Endpoint
 
 # Two values of each kind: how a text says it, how TOML does, and what is meant.
-EXAMPLES = {
+EXAMPLES: dict[Kind, list[tuple[str, str, Any]]] = {
     Kind.TEXT: [("one", '"one"', "one"), ("two", '"two"', "two")],
     Kind.TEXTS: [("one,two", '["one", "two"]', ("one", "two")),
                  ("three", '"three"', ("three",))],
