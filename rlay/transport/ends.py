@@ -129,10 +129,18 @@ class MemEnd:
                 return reader.assemble(buffer, MAX_GREETING_BYTES, patience)
             reader.take_and_ring()
 
-    def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
+    def close(
+        self,
+        reason: CloseReason = CloseReason.CLOSED,
+        state: PeerState = PeerState.CLOSED,
+    ) -> None:
         """Say goodbye and let go. Twice is harmless; a forked child's is too.
 
         A thread that waits with this end gets ChannelClosed within 0.1 s.
+
+        Args:
+            reason: Why.
+            state: CLOSED, or LOST where a bridge says it of the far end.
         """
         if self._closed:
             return
@@ -140,7 +148,7 @@ class MemEnd:
         self._own.close()
         try:
             if not self._forked:
-                self.line.say(PeerState.CLOSED, reason)
+                self.line.say(state, reason)
                 self._say_goodbye()
         finally:
             # Only now: whoever finds the lock free must find the goodbye too.

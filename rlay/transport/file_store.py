@@ -152,6 +152,11 @@ class FileStore:
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)
 
+    @property
+    def fd(self) -> int:
+        """Descriptor of the channel's directory; -1 once it is closed."""
+        return self._fd
+
     def publish(self) -> None:
         """Give the channel its name. A stale channel of that name is replaced.
 

@@ -35,19 +35,27 @@ class EndLine:
         self._program = line[at.END_PROGRAM_OFFSET :]
 
     def announce(
-        self, bell: BellKind, capabilities: Capability, program: str | None = None
+        self,
+        bell: BellKind,
+        capabilities: Capability,
+        program: str | None = None,
+        *,
+        holder: Holder = Holder.PROCESS,
+        state: PeerState = PeerState.ALIVE,
     ) -> None:
-        """Say that a process holds this end now.
+        """Say who holds this end now.
 
         Args:
             bell: How it wants to be woken.
-            capabilities: What it can do.
+            capabilities: What it can do; for a bridge, what the far end can.
             program: What it is, for people; None for its command line.
+            holder: What kind of process it is.
+            state: Of the end; for a bridge, of the far one.
         """
         words = self._words
         now = int(time.time())  # for people who look at it; nothing is decided by it
         words[at.END_REASON_OFFSET // 4] = CloseReason.NONE
-        words[at.END_HOLDER_OFFSET // 4] = Holder.PROCESS
+        words[at.END_HOLDER_OFFSET // 4] = holder
         words[at.END_BELL_OFFSET // 4] = bell
         words[at.END_CAPABILITIES_OFFSET // 4] = capabilities
         words[at.END_PID_OFFSET // 4] = os.getpid() & UINT32_MASK
@@ -57,7 +65,7 @@ class EndLine:
             "utf-8", "replace"
         )[: at.END_PROGRAM_BYTES - 1]
         self._program[:] = text.ljust(at.END_PROGRAM_BYTES, b"\0")
-        words[at.END_STATE_OFFSET // 4] = PeerState.ALIVE
+        words[at.END_STATE_OFFSET // 4] = state
 
     def say(self, state: PeerState, reason: CloseReason) -> None:
         """Say goodbye, or that the far end is gone."""

@@ -1,0 +1,194 @@
+"""Accepting links: few strangers at a time, for a short time."""
+
+import logging
+import os
+import socket
+import ssl
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from typing import Final
+
+from rlay.bridge.link import Link
+from rlay.bridge.stream import Stream, TlsLayer
+from rlay.bridge.tcp import tune
+from rlay.errors import AuthError
+
+_log = logging.getLogger("rlay.bridge.listener")
+
+GREETING_LIMIT_S: Final = 5.0
+MAX_STRANGERS: Final = 64
+_BACKLOG: Final = 128
+_PEEK_BYTES: Final = 4
+_TLS_HELLO: Final = 0x16
+
+MakeLink = Callable[[Stream, str, bytes], Link]
+"""Makes a link of a stream, an address, and the digest of our certificate."""
+
+
+class Listener:
+    """One listening socket.
+
+    Attributes:
+        address: Where it listens: the port is the real one.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        sock: socket.socket,
+        make_link: MakeLink,
+        *,
+        may_accept: Callable[[], bool],
+        context: Callable[[], ssl.SSLContext | None],
+        digest: Callable[[], bytes],
+    ) -> None:
+        """Take over a bound socket.
+
+        Args:
+            loop: The bridge's.
+            sock: Bound, not yet listening.
+            make_link: Makes a link of what was accepted.
+            may_accept: Whether there is room for one more link.
+            context: Returns the TLS context that is in force; None without TLS.
+            digest: Returns the digest of our certificate.
+        """
+        self._loop = loop
+        self._sock = sock
+        self._make_link = make_link
+        self._may_accept = may_accept
+        self._context = context
+        self._digest = digest
+        self._strangers: dict[Stream, TimerHandle] = {}
+        sock.setblocking(False)
+        sock.listen(_BACKLOG)
+        self.address = address_text(sock.getsockname())
+        loop.add_reader(sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Stop accepting. Twice is harmless."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    @property
+    def strangers(self) -> int:
+        """How many have not proved yet who they are."""
+        return len(self._strangers)
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError as error:  # no descriptors: wait for some to be given back
+            _log.warning("cannot accept: %s", error.strerror or os.strerror(0))
+            self._pause()
+            return
+        where = address_text(address)
+        if len(self._strangers) >= MAX_STRANGERS or not self._may_accept():
+            _log.warning("refused %s: there are too many connections", where)
+            sock.close()
+            return
+        tune(sock)
+        self._greet(Stream(self._loop, sock), where)
+
+    def _pause(self) -> None:
+        fd = self._sock.fileno()
+        self._loop.remove_reader(fd)
+        self._loop.call_later(1.0, self._resume)
+
+    def _resume(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _greet(self, stream: Stream, where: str) -> None:
+        stranger = _Stranger(self, stream, where)
+        self._strangers[stream] = self._loop.call_later(
+            GREETING_LIMIT_S, stranger.too_slow
+        )
+        stream.listen(stranger.look, lambda: None)
+
+    def known(self, stream: Stream) -> None:
+        """Take note that somebody has proved who it is, or is gone."""
+        timer = self._strangers.pop(stream, None)
+        if timer is not None:
+            timer.cancel()
+
+    def link_for(self, stream: Stream, where: str) -> Link:
+        """Make a link of a stream that speaks frames."""
+        return self._make_link(stream, where, self._digest() if stream.layers else b"")
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return the TLS context that is in force."""
+        return self._context()
+
+
+class _Stranger:
+    """Somebody who was accepted and has not greeted yet: what does it speak?"""
+
+    def __init__(self, listener: Listener, stream: Stream, where: str) -> None:
+        self._listener = listener
+        self._stream = stream
+        self._where = where
+        self._link: Link | None = None
+
+    def too_slow(self) -> None:
+        self._refuse(f"it said nothing that we know within {GREETING_LIMIT_S:g} s")
+
+    def _refuse(self, why: str) -> None:
+        _log.warning("refused %s: %s", self._where, why)
+        self._listener.known(self._stream)
+        if self._link is not None:
+            self._link.end(AuthError(why))
+        else:
+            self._stream.close()
+
+    def look(self) -> None:
+        """Look at the first bytes without taking them."""
+        try:
+            first = self._stream.sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        if not first:
+            self._listener.known(self._stream)
+            self._stream.close()
+            return
+        context = self._listener.tls_context()
+        if first[0] == _TLS_HELLO:
+            if context is None:
+                self._refuse("it speaks TLS, and this bridge has no certificate")
+                return
+            self._stream.layers.append(TlsLayer(context, server=True))
+        elif context is not None:
+            self._refuse("it does not speak TLS, and this bridge demands it")
+            return
+        elif not b"RLFR".startswith(first[:4]):
+            self._refuse(f"it does not speak RLay: it began with {first!r}")
+            return
+        self._become_link()
+
+    def _become_link(self) -> None:
+        link = self._link = self._listener.link_for(self._stream, self._where)
+        on_end, on_up = link.on_end, link.on_up
+
+        def ended(link: Link) -> None:
+            self._listener.known(self._stream)
+            on_end(link)
+
+        def up(link: Link) -> None:
+            self._listener.known(self._stream)
+            on_up(link)
+
+        link.on_end, link.on_up = ended, up
+        link.read()
+
+
+def address_text(address: "tuple[object, ...]") -> str:
+    """Write a socket's address as HOST:PORT."""
+    host, port = str(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+__all__ = ["GREETING_LIMIT_S", "MAX_STRANGERS", "Listener", "address_text"]

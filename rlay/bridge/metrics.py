@@ -1,0 +1,61 @@
+"""What a bridge counts. Plain numbers: whoever shows them reads them."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+_ROUND_TRIPS: Final = 256
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """Of one link.
+
+    Attributes:
+        bytes_sent: Bytes written to the socket.
+        bytes_received: Bytes read from it.
+        round_trips_s: The last round trips of PINGs, in seconds.
+    """
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    round_trips_s: deque[float] = field(
+        default_factory=lambda: deque(maxlen=_ROUND_TRIPS)
+    )
+
+    def round_trip_s(self, share: float) -> float | None:
+        """Return a quantile of the last round trips, None before the first."""
+        trips = sorted(self.round_trips_s)
+        return trips[int(share * (len(trips) - 1))] if trips else None
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of the whole bridge.
+
+    Attributes:
+        messages: Publications that went from a slot to a link, by direction
+            ("request" or "reply").
+        replays: Publications that were sent again after a link came back.
+        dropped: Frames that were dropped, by reason.
+        sessions: Sessions that were opened.
+        resumes: Sessions that a new link took up again.
+        closed: Ends of sessions, by reason.
+        reconnects: Links that ended, by reason.
+        auth_failures: Peers that could not prove who they are, by reason.
+        protocol_errors: Links that ended because the peer broke the protocol.
+        bytes_sent: Over all links that there were.
+        bytes_received: Over all links that there were.
+    """
+
+    messages: Counter[str] = field(default_factory=Counter)
+    replays: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    sessions: int = 0
+    resumes: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
+    reconnects: Counter[str] = field(default_factory=Counter)
+    auth_failures: Counter[str] = field(default_factory=Counter)
+    protocol_errors: Counter[str] = field(default_factory=Counter)
+    bytes_sent: int = 0
+    bytes_received: int = 0

@@ -1,0 +1,319 @@
+"""A channel of another machine, mirrored here: its server is elsewhere."""
+
+import logging
+from asyncio import TimerHandle
+from typing import TYPE_CHECKING
+
+from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
+from rlay.bridge.session import Session
+from rlay.errors import RLayError
+from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
+from rlay.protocol.frames import FrameType, pack_frame
+from rlay.protocol.link_messages import Ending, Opening, SlotWords
+from rlay.protocol.refusal import Refusal
+from rlay.transport.stores import End
+
+if TYPE_CHECKING:
+    from rlay.bridge.link import Link
+    from rlay.bridge.registry import Registry
+
+_log = logging.getLogger("rlay.bridge.mirror")
+
+Ids = tuple[int, int]
+
+
+class Mirror:
+    """A channel that was made here for a server on another machine.
+
+    Attributes:
+        name: Of the channel here; with the prefix.
+        end: The server end.
+        link: Over which its server can be reached; None while that is down.
+        peer_id: Of the bridge, or of the direct peer, that has the server; 0 where a
+            bridge before this one knew it.
+        session: The session with a client here; None where there is none.
+    """
+
+    def __init__(self, registry: "Registry", end: BridgeServer) -> None:
+        """Take over the server end of a channel."""
+        self.name = end.name
+        self.end = end
+        self.link: Link | None = None
+        self.peer_id = 0
+        self.session: Session | None = None
+        self._registry = registry
+        self._channel = 0
+        self._client_held = end.probe(End.CLIENT)
+        self._watch = registry.watch_lock(end.path, End.CLIENT, self)
+        self._hello: tuple[Ids, bytes] | None = None
+        self._asked = False  # whether OPEN was sent for that Hello
+        self._window: TimerHandle | None = None
+        end.bell.listen(self._rung)
+
+    # ------------------------------------------------------------------------ the link
+
+    def attach(self, link: "Link", channel: int) -> None:
+        """Take note of the link over which the server is reached."""
+        old = self.link
+        if old is not None and old is not link:
+            old.mirrors.pop(self._channel, None)
+        self.link, self._channel = link, channel
+        self.peer_id = link.peer.id if link.peer else 0
+        link.mirrors[channel] = self
+        self._stop_window()
+        session = self.session
+        if session is None:
+            self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
+            self._rung()
+            return
+        session.detach()
+        body = session.words().encode()
+        link.sender.control(pack_frame(FrameType.RESUME, body, channel, *session.ids))
+
+    def resumed(self, ids: Ids, words: SlotWords) -> None:
+        """Go on with the session: the other side still has it."""
+        session, link = self.session, self.link
+        if session is None or link is None or session.ids != ids:
+            return
+        session.attach(link, self._channel)
+        self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
+        session.resume(words)
+        self._registry.counts.resumes += 1
+        _log.info("the session on %r goes on over %s", self.name, link.name)
+
+    def link_ended(self) -> None:
+        """Take note that the link is down: a session waits for the next one."""
+        link, self.link = self.link, None
+        self._asked = False
+        if link is None:
+            return
+        if link.said_goodbye:
+            self.withdrawn(Ending(PeerState.CLOSED, link.said_goodbye))
+            return
+        if self.session is not None:
+            self.session.detach()
+        self.end.line.say(PeerState.LINK_DOWN, CloseReason.NONE)
+        self.start_window(
+            self._registry.window_s
+            if link is None
+            else self._registry.window_after(link)
+        )
+
+    def start_window(self, seconds: float) -> None:
+        """Wait so long for a link, then give up."""
+        self._stop_window()
+        self._window = self._registry.loop.call_later(seconds, self._expire)
+
+    def _stop_window(self) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+
+    def _expire(self) -> None:
+        _log.warning("channel %r is given up: its link stayed down", self.name)
+        self.withdrawn(Ending(PeerState.LOST, CloseReason.LINK_DOWN))
+
+    # ---------------------------------------------------------------- from the client
+
+    def look(self) -> None:
+        """Look whether the client is gone; if so, say it."""
+        if self._client_held():
+            return
+        if self.session is not None or self._hello is not None:
+            self._client_gone()
+        elif self.end.greeted:
+            self.end.skip_greetings()
+
+    def _client_gone(self) -> None:
+        line = self.end.peer
+        closed = line.state == PeerState.CLOSED
+        ending = (
+            Ending(PeerState.CLOSED, line.reason)
+            if closed
+            else Ending(PeerState.LOST, CloseReason.VANISHED)
+        )
+        self._drop_session(ending)
+        self._hello = None
+        self._asked = False
+        self.end.skip_greetings()
+        if self.link is not None:
+            self.link.flush()
+
+    def _drop_session(self, ending: Ending) -> None:
+        """Forget the session, or the wish for one, and tell the other side."""
+        session, self.session = self.session, None
+        if session is not None:
+            ids = session.ids
+            session.detach()
+        elif self._hello is not None and self._asked:
+            ids = self._hello[0]
+        else:
+            return
+        self._registry.counts.closed[CloseReason(ending.reason).name.lower()] += 1
+        if self.link is not None:
+            body = ending.encode()
+            self.link.sender.control(
+                pack_frame(FrameType.CLOSE, body, self._channel, *ids)
+            )
+
+    def _rung(self) -> None:
+        self.end.continue_greeting()
+        session = self.session
+        if session is not None:
+            session.rung()
+            if session.link is not None:
+                session.link.flush()
+        if self.end.greeted:
+            self._greeted()
+
+    def _greeted(self) -> None:
+        """Pass on a Hello; it stays in its slot until it is answered."""
+        hello = self.end.peek_greeting()
+        if hello is not None and self._hello is not None and hello[0] == self._hello[0]:
+            pass
+        elif hello is not None:
+            self._supersede()
+            self._hello = hello
+        else:
+            try:
+                buffer, payload = self.end.read_greeting()
+            except NotYet:
+                return
+            except RLayError as error:
+                _log.warning("a client of %r broke the protocol: %s", self.name, error)
+                self.end.skip_greetings()
+                return
+            self._supersede()
+            self._hello = (buffer.incarnation, buffer.session), payload
+        self._ask()
+
+    def _supersede(self) -> None:
+        if self.session is not None or self._asked:
+            self._drop_session(Ending(PeerState.LOST, CloseReason.REPLACED))
+        self._asked = False
+
+    def _ask(self) -> None:
+        link, hello = self.link, self._hello
+        if link is None or hello is None or self._asked:
+            return
+        self._asked = True
+        ids, payload = hello
+        opening = Opening(int(self.end.peer.capabilities), 0, 0, 0)
+        link.send_opening(FrameType.OPEN, self._channel, ids, opening, payload)
+        link.flush()
+
+    # ------------------------------------------------------------- from the other side
+
+    def _expects(self, ids: Ids) -> bool:
+        """Return whether an answer is for the client that is here now."""
+        if self._hello is None or not self._asked:
+            return False
+        ours = self._hello[0]
+        return all(mine in (0, theirs) for mine, theirs in zip(ours, ids, strict=True))
+
+    def opened(self, ids: Ids, opening: Opening, payload: bytes) -> None:
+        """Make the slots of a session, and pass on the Welcome."""
+        if not self._expects(ids):
+            self._close_at_other_side(ids)
+            return
+        capacities = opening.request_capacity, opening.reply_capacity
+        try:
+            check_capacities(capacities)
+            memory, geometry = self.end.make_slots(
+                opening.generation or 1, capacities, ids
+            )
+        except RLayError as error:
+            self._close_at_other_side(ids)
+            refusal = Refusal(int(self._registry.code_of(error)), str(error))
+            self.refused(ids, refusal.encode())
+            return
+        self.session = Session(
+            self.end, End.SERVER, memory, geometry, ids, self._registry.counts
+        )
+        self._registry.counts.sessions += 1
+        if self.link is not None:
+            self.session.attach(self.link, self._channel)
+        self._answer(Kind.WELCOME, payload, ids)
+        _log.info("a session on %r began for %s", self.name, self.end.peer.who)
+
+    def _close_at_other_side(self, ids: Ids) -> None:
+        if self.link is not None:
+            body = Ending(PeerState.LOST, CloseReason.VANISHED).encode()
+            self.link.sender.control(
+                pack_frame(FrameType.CLOSE, body, self._channel, *ids)
+            )
+
+    def refused(self, ids: Ids, payload: bytes) -> None:
+        """Pass on a Refusal."""
+        if self._expects(ids):
+            self._answer(Kind.REFUSAL, payload, ids)
+
+    def _answer(self, kind: Kind, payload: bytes, ids: Ids) -> None:
+        self._hello = None
+        self._asked = False
+        self.end.skip_greetings()
+        self.end.begin_greeting(kind, payload, ids)
+
+    def lost(self, ids: Ids, ending: Ending) -> None:
+        """Take note that the other side has no such session any more.
+
+        The client here is told by the channel's end; a new channel takes its place.
+        """
+        session = self.session
+        if session is not None and session.ids == ids:
+            link, channel = self.link, self._channel
+            self.withdrawn(ending)
+            if link is not None:
+                self._registry.announce_again(link, channel)
+
+    def withdrawn(self, ending: Ending) -> None:
+        """Remove the channel: its server is gone. Twice is harmless."""
+        if self.end.closed:
+            return
+        reason = CloseReason(ending.reason)
+        self._stop_window()
+        if self.link is not None:
+            self.link.mirrors.pop(self._channel, None)
+        if self.session is not None:
+            self._registry.counts.closed[reason.name.lower()] += 1
+            self.session.detach()
+        elif self.end.greeted or self._hello is not None:
+            self._refuse_waiting(reason)
+        wake = self.session
+        self.session = None
+        self._registry.forget(self._watch)
+        state = PeerState(ending.state)
+        self.end.close(reason, state)
+        if wake is not None:
+            wake.inlet.wake()
+        self._registry.mirror_closed(self)
+
+    def _refuse_waiting(self, reason: CloseReason) -> None:
+        """Tell a client that waits for an answer that none will come."""
+        if self._hello is not None:
+            text = f"channel {self.name!r} is gone: {reason.name.lower()}"
+            refusal = Refusal(int(ErrorCode.ENVIRONMENT_GONE), text)
+            self._answer(Kind.REFUSAL, refusal.encode(), self._hello[0])
+
+    # ----------------------------------------------------------------------- resuming
+
+    def adopt(self) -> None:
+        """Take over the session that a bridge before this one mirrored, if any."""
+        header = self.end.header
+        ids = header.incarnation, header.session
+        client = self.end.peer
+        if ids[1] and self._client_held() and client.state == PeerState.ALIVE:
+            try:
+                memory, geometry = self.end.open_slots(header.generation)
+                self.session = Session(
+                    self.end, End.SERVER, memory, geometry, ids, self._registry.counts
+                )
+                _log.info("took over the session on %r", self.name)
+            except RLayError as error:
+                _log.warning("the session on %r is lost: %s", self.name, error)
+        self.start_window(self._registry.window_s)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.session is not None and self.session.busy

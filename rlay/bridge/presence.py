@@ -1,0 +1,53 @@
+"""One bridge for each directory of channels, known by a number that outlives it."""
+
+import contextlib
+import os
+import secrets
+from typing import Final
+
+from rlay.errors import ChannelBusy
+from rlay.transport.directory import ChannelDirectory
+from rlay.transport.failures import translated
+from rlay.transport.locks import HeldLock
+
+FILE_NAME: Final = ".bridge"
+_DIGITS: Final = 16
+
+
+class Presence:
+    """Holds the file that says that a bridge is here, and its number.
+
+    Attributes:
+        id: The number: the same for the next bridge, if this one is killed.
+    """
+
+    def __init__(self, directory: ChannelDirectory) -> None:
+        """Take the place of the bridge of a directory.
+
+        Raises:
+            ChannelBusy: There is one already.
+            ChannelError: The file cannot be made.
+        """
+        self._directory = directory
+        path = os.path.join(directory.path, FILE_NAME)
+        lock = HeldLock.acquire(directory.fd, FILE_NAME, path)
+        if lock is None:
+            raise ChannelBusy(
+                f"another bridge serves the channels in {directory.path}; give this "
+                "one another directory with --directory or RLAY_DIR"
+            )
+        self._lock = lock
+        with translated(path):
+            text = os.pread(lock.fd, _DIGITS, 0)
+            try:
+                self.id = int(text, 16)
+            except ValueError:
+                self.id = secrets.randbits(64) or 1
+                os.pwrite(lock.fd, b"%016x" % self.id, 0)
+
+    def leave(self) -> None:
+        """Remove the file and let go. Twice is harmless."""
+        if self._lock.fd >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(FILE_NAME, dir_fd=self._directory.fd)
+            self._lock.release()

@@ -1,0 +1,388 @@
+"""The bridge's life: start, run, drain, end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from rlay.bridge.dialer import Dialer
+from rlay.bridge.link import Link
+from rlay.bridge.listener import Listener
+from rlay.bridge.presence import Presence
+from rlay.bridge.registry import Registry
+from rlay.bridge.stream import Stream
+from rlay.errors import AuthError, ChannelBusy, ChannelError, RLayError
+from rlay.protocol.constants import CloseReason
+from rlay.protocol.frames import FrameType, pack_frame
+from rlay.protocol.link_greeting import (
+    DialerGreeting,
+    LinkCapability,
+    LinkIdentity,
+    LinkTerms,
+    ListenerGreeting,
+    Role,
+)
+from rlay.transport import credentials
+from rlay.transport.directory import ChannelDirectory
+from rlay.transport.software import SOFTWARE
+
+if TYPE_CHECKING:
+    from rlay.bridge.settings import BridgeSettings
+
+_log = logging.getLogger("rlay.bridge")
+
+TICK_S: Final = 1.0
+_DRAIN_LOOK_S: Final = 0.02
+_LOOPBACKS: Final = ("127.", "::1", "localhost")
+
+
+class Keys:
+    """Token and certificates, as they are in their files now."""
+
+    def __init__(self, settings: "BridgeSettings") -> None:
+        """Read them all.
+
+        Raises:
+            RLayError: A file cannot be read, or does not do.
+        """
+        self._settings = settings
+        self.reload()
+
+    def reload(self) -> None:
+        """Read them again; links that are up stay up."""
+        settings = self._settings
+        path = settings.token_file
+        self.token = None if path is None else credentials.load_token(path)
+        self.server: ssl.SSLContext | None = None
+        self.digest = b""
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            self.server = credentials.server_context(
+                settings.tls_cert, settings.tls_key, settings.tls_client_ca
+            )
+            der = credentials.load_certificate(settings.tls_cert)
+            self.digest = credentials.certificate_digest(der)
+        self.client: ssl.SSLContext | None = None
+        if settings.dials_tls:
+            self.client = credentials.client_context(
+                settings.tls_ca,
+                settings.tls_cert,
+                settings.tls_key,
+                settings.tls_fingerprint,
+            )
+
+    def check(self, certificate: bytes | None) -> bytes:
+        """Check a listener's certificate against a pin; return its digest.
+
+        Raises:
+            AuthError: It is another one.
+        """
+        fingerprint = self._settings.tls_fingerprint
+        if fingerprint is not None:
+            credentials.check_pin(certificate, fingerprint)
+        return (
+            b"" if certificate is None else credentials.certificate_digest(certificate)
+        )
+
+
+class Bridge:
+    """Everything that one bridge process has.
+
+    Attributes:
+        registry: The channels.
+        links: All links, those that greet too.
+        listeners: Where it listens.
+        dialers: Where it dials.
+        settings: What it was told.
+        started_at: On the monotonic clock.
+        lag_s: By how much the loop was late when it looked last.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: "BridgeSettings",
+        directory: ChannelDirectory,
+        presence: Presence,
+        keys: Keys,
+    ) -> None:
+        """Set everything up short of sockets."""
+        self.settings = settings
+        self.links: list[Link] = []
+        self.listeners: list[Listener] = []
+        self.dialers: list[Dialer] = []
+        self.started_at = time.monotonic()
+        self.lag_s = 0.0
+        self._loop = loop
+        self._keys = keys
+        self._stop = asyncio.Event()
+        self._at_once = asyncio.Event()
+        identity = LinkIdentity(
+            Role.BRIDGE,
+            presence.id,
+            socket.gethostname()[:64],
+            SOFTWARE,
+            LinkCapability.HEARTBEAT,
+        )
+        self.registry = Registry(
+            loop,
+            directory,
+            identity,
+            share=settings.share,
+            prefix=settings.prefix,
+            window_s=settings.resume_window_s,
+            max_channels=settings.max_channels,
+        )
+
+    # -------------------------------------------------------------------------- links
+
+    def _terms(self, *, crc: bool) -> LinkTerms:
+        settings = self.settings
+        return LinkTerms(
+            crc,
+            round(settings.heartbeat_s * 1000),
+            round(settings.dead_after_s * 1000),
+            round(settings.resume_window_s * 1000),
+        )
+
+    def _accepted(self, stream: Stream, where: str, digest: bytes) -> Link:
+        plain = not stream.layers and not where.startswith(_LOOPBACKS)
+        greeting = ListenerGreeting(
+            self.registry.identity,
+            self._keys.token,
+            self._terms(crc=plain),
+            certificate=digest,
+        )
+        return self._made(Link(stream, greeting, self.registry, where, dialed=False))
+
+    def _dialed(self, stream: Stream, where: str, digest: bytes) -> Link:
+        plain = not stream.layers and not where.startswith(_LOOPBACKS)
+        greeting = DialerGreeting(
+            self.registry.identity,
+            self._keys.token,
+            crc=plain,
+            certificate=digest,
+        )
+        return self._made(Link(stream, greeting, self.registry, where, dialed=True))
+
+    def _made(self, link: Link) -> Link:
+        self.links.append(link)
+        link.on_up, link.on_end = self._up, self._ended
+        return link
+
+    def _up(self, link: Link) -> None:
+        _log.info("link to %s is up", link.name)
+        self.registry.link_up(link)
+
+    def _ended(self, link: Link) -> None:
+        self.links.remove(link)
+        counts, error = self.registry.counts, link.ended
+        counts.bytes_sent += link.stream.sent
+        counts.bytes_received += link.stream.got
+        if isinstance(error, AuthError):
+            counts.auth_failures[type(error).__name__] += 1
+        if link.peer is not None:
+            counts.reconnects[type(error).__name__] += 1
+            _log.warning("link to %s is down: %s", link.name, error)
+        elif not link.dialed:
+            _log.warning("refused %s: %s", link.where, error)
+        self.registry.link_ended(link)
+
+    def _may_accept(self) -> bool:
+        most: int = self.settings.links_limit()
+        return len(self.links) < most
+
+    # --------------------------------------------------------------------------- life
+
+    def stop(self) -> None:
+        """Begin to drain; called again, end at once."""
+        if self._stop.is_set():
+            self._at_once.set()
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read token and certificates again; new links use them."""
+        try:
+            self._keys.reload()
+        except (RLayError, OSError) as error:
+            _log.error("kept the old token and certificates: %s", error)
+        else:
+            _log.info("token and certificates were read again")
+
+    def listen(self) -> None:
+        """Bind and listen.
+
+        Raises:
+            ChannelError: An address cannot be used.
+        """
+        for endpoint in self.settings.listen:
+            for sock in _bind(endpoint.host, endpoint.port):
+                listener = Listener(
+                    self._loop,
+                    sock,
+                    self._accepted,
+                    may_accept=self._may_accept,
+                    context=lambda: self._keys.server,
+                    digest=lambda: self._keys.digest,
+                )
+                self.listeners.append(listener)
+                _log.info("listening on %s", listener.address)
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`, then drain."""
+        self.registry.scan()
+        self.listen()
+        for endpoint in self.settings.connect:
+            dialer = Dialer(
+                endpoint.host,
+                endpoint.port,
+                self._dialed,
+                context=lambda: self._keys.client,
+                digest_of=self._keys.check,
+            )
+            self.dialers.append(dialer)
+        tasks = [asyncio.create_task(dialer.run()) for dialer in self.dialers]
+        tasks.append(asyncio.create_task(self._tick()))
+        try:
+            await self._wait_for_stop(tasks)
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._end()
+
+    async def _wait_for_stop(self, tasks: "list[asyncio.Task[None]]") -> None:
+        stop = asyncio.create_task(self._stop.wait())
+        waiting: list[Awaitable[Any]] = [stop, *tasks]
+        done, _ = await asyncio.wait(
+            waiting,  # type: ignore[type-var]
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        stop.cancel()
+        for task in done:
+            if task is not stop:
+                task.result()  # type: ignore[attr-defined]  # it does not end by itself
+
+    async def _tick(self) -> None:
+        heartbeat_s = self.settings.heartbeat_s
+        last_look = last_beat = time.monotonic()
+        while True:
+            pause_s = min(TICK_S, heartbeat_s)
+            await asyncio.sleep(pause_s)
+            now = time.monotonic()
+            self.lag_s = max(0.0, now - last_look - pause_s)
+            if self.lag_s > heartbeat_s:
+                # This process stood still: what came meanwhile was not read yet.
+                for link in self.links:
+                    link.heard_at = max(link.heard_at, now - heartbeat_s)
+            last_look = now
+            self.registry.tick()
+            if now - last_beat >= heartbeat_s:
+                last_beat = now
+                for link in list(self.links):
+                    link.tick(now)
+
+    async def _drain(self) -> None:
+        """Let requests in flight be answered, take no new sessions."""
+        registry = self.registry
+        registry.draining = True
+        _log.info("draining")
+        for listener in self.listeners:
+            listener.close()
+        for link in list(registry.links):
+            link.sender.control(pack_frame(FrameType.DRAIN))
+            link.flush()
+        until = time.monotonic() + self.settings.drain_grace_s
+        while time.monotonic() < until and not self._at_once.is_set():
+            if not any(holder.busy for holder in registry.holders()):
+                return
+            await asyncio.sleep(_DRAIN_LOOK_S)
+
+    def _end(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+        for link in list(self.links):
+            link.bye(CloseReason.DRAINING)
+        self.registry.close()
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Return bound sockets for every address of a host."""
+    made: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            made.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+    except OSError as error:
+        for sock in made:
+            sock.close()
+        raise ChannelError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}"
+        ) from error
+    return made
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as the system gives: each channel needs a few."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+async def _main(settings: "BridgeSettings", directory: ChannelDirectory) -> None:
+    keys = Keys(settings)
+    presence = Presence(directory)
+    try:
+        loop = asyncio.get_running_loop()
+        bridge = Bridge(loop, settings, directory, presence, keys)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, bridge.stop)
+        loop.add_signal_handler(signal.SIGHUP, bridge.reload)
+        await bridge.run()
+    finally:
+        presence.leave()
+
+
+def run_program(settings: "BridgeSettings") -> int:
+    """Run a bridge until it is told to end; return the program's exit code."""
+    _raise_descriptor_limit()
+    try:
+        with (
+            ChannelDirectory.open(settings.directory) as directory,
+            asyncio.Runner(loop_factory=_new_loop) as runner,
+        ):
+            runner.run(_main(settings, directory))
+    except AuthError as error:
+        _log.error("%s", error)
+        return 78
+    except (ChannelError, ChannelBusy) as error:
+        _log.error("%s", error)
+        return 1
+    return 0

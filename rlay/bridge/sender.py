@@ -1,0 +1,171 @@
+"""What goes out over one link: control frames first, then messages in turns.
+
+Messages are not copied and not queued: they lie in their slots until the far reader
+has taken them, and are sent from there in pieces. Each session gets one piece per
+turn, so that a large message never holds up a small one.
+"""
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rlay.errors import SlowPeer
+from rlay.protocol.frames import MAX_BODY_BYTES
+
+if TYPE_CHECKING:
+    from rlay.bridge.session import Session
+
+MAX_CONTROL_PENDING_BYTES: Final = 4 * 2**20
+"""A thousand announcements are a tenth of it: who lets more wait does not read."""
+_BATCH_BYTES: Final = 64 * 1024
+_BATCH_MESSAGES: Final = 32
+Write = Callable[[Sequence[bytes | memoryview]], int]
+"""Gives buffers to the socket; returns how many bytes it took, 0 if it is full."""
+
+
+class _Job:
+    """A message on its way out."""
+
+    __slots__ = ("message", "offset", "session")
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.message = session.outlet.message()
+        self.offset = 0
+
+
+class Sender:
+    """The outgoing half of a link.
+
+    Attributes:
+        crc: Whether bodies carry a CRC.
+        idle_since: When something was sent last, on the loop's clock.
+        stalled_since: Since when the socket takes nothing; None if it does.
+    """
+
+    def __init__(self, write: Write, wants_room: Callable[[bool], None]) -> None:
+        """Send through ``write``.
+
+        Args:
+            write: Gives buffers to the socket.
+            wants_room: Called with True where the socket is full and :meth:`flush` is
+                wanted when it is not, with False where that is over.
+        """
+        self._write = write
+        self._wants_room = wants_room
+        self._waiting = False
+        self._control: deque[bytes] = deque()
+        self._control_bytes = 0
+        self._jobs: deque[_Job] = deque()
+        self._behind: dict[Session, bytes] = {}
+        self._rest: list[bytes | memoryview] = []
+        self.crc = False
+        self.idle_since = time.monotonic()
+        self.stalled_since: float | None = None
+
+    def control(self, frame: bytes) -> None:
+        """Queue a whole frame that carries no message.
+
+        Raises:
+            SlowPeer: The peer does not read: too much waits already.
+        """
+        self._control.append(frame)
+        self._control_bytes += len(frame)
+        if self._control_bytes > MAX_CONTROL_PENDING_BYTES:
+            raise SlowPeer(
+                f"{self._control_bytes} bytes of control frames wait for the peer"
+            )
+
+    def enqueue(self, session: "Session") -> None:
+        """Queue what the session's outlet has queued."""
+        self._jobs.append(_Job(session))
+
+    def behind(self, session: "Session", frame: bytes) -> None:
+        """Queue a frame that must not overtake what the session still sends."""
+        if any(job.session is session for job in self._jobs):
+            self._behind[session] = frame
+        else:
+            self.control(frame)
+
+    def cancel(self, session: "Session") -> None:
+        """Forget what the session has not sent."""
+        self._jobs = deque(job for job in self._jobs if job.session is not session)
+        self._behind.pop(session, None)
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything was given to the socket."""
+        return not (self._rest or self._control or self._jobs)
+
+    def flush(self) -> None:
+        """Give the socket all that it takes."""
+        while True:
+            batch = self._rest or self._next_batch()
+            if not batch:
+                if self._waiting:
+                    self._waiting = False
+                    self._wants_room(False)
+                return
+            self._rest = batch
+            size = self._write(batch)
+            if size:
+                self.idle_since = time.monotonic()
+                self.stalled_since = None
+            self._rest = _without(batch, size)
+            if self._rest:
+                self._wait()
+                return
+
+    def _wait(self) -> None:
+        if self.stalled_since is None:
+            self.stalled_since = time.monotonic()
+        if not self._waiting:
+            self._waiting = True
+            self._wants_room(True)
+
+    def _next_batch(self) -> list[bytes | memoryview]:
+        batch: list[bytes | memoryview] = []
+        if self._control:
+            batch = (
+                [b"".join(self._control)]
+                if len(self._control) > 1
+                else [self._control[0]]
+            )
+            self._control.clear()
+            self._control_bytes = 0
+        size = 0
+        for _ in range(min(len(self._jobs), _BATCH_MESSAGES)):
+            if size >= _BATCH_BYTES:
+                break
+            size += self._add_piece(batch)
+        return batch
+
+    def _add_piece(self, batch: list[bytes | memoryview]) -> int:
+        job = self._jobs.popleft()
+        total, offset = len(job.message), job.offset
+        piece = job.message[offset : offset + MAX_BODY_BYTES]
+        size = len(piece)
+        crc = zlib.crc32(piece) if self.crc else None
+        session = job.session
+        batch.append(session.head(offset, size, total, crc))
+        batch.append(piece)
+        job.offset = offset + size
+        if job.offset < total:
+            self._jobs.append(job)
+            return size
+        session.outlet.sent = session.outlet.queued
+        behind = self._behind.pop(session, None) if self._behind else None
+        if behind is not None:
+            batch.append(behind)
+        return size
+
+
+def _without(batch: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
+    """Return what is left of ``batch`` when its first ``size`` bytes are gone."""
+    for index, buffer in enumerate(batch):
+        if size < len(buffer):
+            return [memoryview(buffer)[size:], *batch[index + 1 :]]
+        size -= len(buffer)
+    return []

@@ -1,0 +1,263 @@
+"""A socket on the loop: plain, or through layers such as TLS and WebSocket."""
+
+import socket
+import ssl
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from rlay.errors import AuthError, PeerLost
+
+_READ_BYTES: Final = 64 * 1024
+_READS: Final = 8
+"""How often one link may be read before the others have their turn."""
+
+
+class Layer(Protocol):
+    """Turns bytes of a socket into bytes of a stream, and back."""
+
+    def receive(self, data: bytes) -> Sequence[bytes]:
+        """Take bytes from below; return what came out of them."""
+
+    def send(self, data: bytes) -> None:
+        """Take bytes from above."""
+
+    def data_to_send(self) -> bytes:
+        """Return what must go below, once."""
+
+
+class TlsLayer:
+    """TLS over memory, so that the bridge has one way of doing I/O.
+
+    Attributes:
+        certificate: The peer's certificate in DER once the handshake is done.
+        ready: Whether the handshake is done.
+    """
+
+    def __init__(
+        self, context: ssl.SSLContext, *, server: bool, hostname: str | None = None
+    ) -> None:
+        """Begin a handshake."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server,
+            server_hostname=hostname,
+        )
+        self.ready = False
+        self.certificate: bytes | None = None
+        self._kept: list[bytes] = []
+        self._shake()
+
+    def _shake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as error:
+            raise AuthError(_tls_text(error)) from error
+        self.ready = True
+        self.certificate = self._tls.getpeercert(binary_form=True)
+        for data in self._kept:
+            self._tls.write(data)
+        self._kept.clear()
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """Take ciphertext; return plain text.
+
+        Raises:
+            AuthError: The handshake failed.
+            PeerLost: The peer ended the connection, or broke TLS.
+        """
+        if data:
+            self._incoming.write(data)
+        if not self.ready:
+            self._shake()
+            if not self.ready:
+                return []
+        found: list[bytes] = []
+        try:
+            while plain := self._tls.read(_READ_BYTES):
+                found.append(plain)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            if isinstance(error, ssl.SSLZeroReturnError) and found:
+                return found
+            raise PeerLost(_tls_text(error)) from error
+        return found
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Take plain text; before the handshake is done it is kept."""
+        if self.ready:
+            self._tls.write(data)
+        else:
+            self._kept.append(bytes(data))
+
+    def data_to_send(self) -> bytes:
+        """Return ciphertext for the socket."""
+        return self._outgoing.read()
+
+
+def _tls_text(error: ssl.SSLError) -> str:
+    reason = getattr(error, "verify_message", "") or error.reason or str(error)
+    return f"TLS failed: {str(reason).lower().replace('_', ' ')}"
+
+
+class Stream:
+    """A non-blocking socket.
+
+    Attributes:
+        sock: The socket.
+        layers: From the socket upwards; none for plain frames.
+        sent: Bytes that the socket took.
+        got: Bytes that came.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, sock: socket.socket) -> None:
+        """Take over a connected socket."""
+        sock.setblocking(False)
+        self.loop = loop
+        self.sock = sock
+        self.layers: list[Layer] = []
+        self.sent = self.got = 0
+        self._fd = sock.fileno()
+        self._pending = b""
+        self._ready_to_write: Callable[[], None] = lambda: None
+        self._writer_on = False
+
+    def listen(
+        self, ready_to_read: Callable[[], None], ready_to_write: Callable[[], None]
+    ) -> None:
+        """Call one of the two whenever the socket is ready for it."""
+        self._ready_to_write = ready_to_write
+        self.loop.add_reader(self._fd, ready_to_read)
+
+    def wants_room(self, wanted: bool) -> None:
+        """Say whether to be told when the socket takes more."""
+        if wanted is self._writer_on or self._fd < 0:
+            return
+        self._writer_on = wanted
+        if wanted:
+            self.loop.add_writer(self._fd, self._writable)
+        else:
+            self.loop.remove_writer(self._fd)
+
+    def _writable(self) -> None:
+        self._ready_to_write()
+
+    # -------------------------------------------------------------------- reading
+
+    def read(
+        self, buffer: Callable[[], memoryview], received: Callable[[int], None]
+    ) -> bool:
+        """Receive into what ``buffer`` returns, and say how much; plain sockets only.
+
+        Returns:
+            False where the peer has ended the stream.
+
+        Raises:
+            PeerLost: The connection broke.
+        """
+        recv_into = self.sock.recv_into
+        for _ in range(_READS):
+            room = buffer()
+            try:
+                size = recv_into(room)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError as error:
+                raise PeerLost(f"the connection broke: {error.strerror}") from error
+            if not size:
+                return False
+            self.got += size
+            received(size)
+            if size < len(room):
+                return True
+        return True
+
+    def read_layered(self, feed: Callable[[bytes], None]) -> bool:
+        """Receive through the layers, and feed what comes out; as :meth:`read`."""
+        for _ in range(_READS):
+            try:
+                data = self.sock.recv(_READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError as error:
+                raise PeerLost(f"the connection broke: {error.strerror}") from error
+            if not data:
+                return False
+            self.got += len(data)
+            self.climb(data, 0, feed)
+            self.flush_layers()
+            if len(data) < _READ_BYTES:
+                return True
+        return True
+
+    def climb(self, data: bytes, start: int, feed: Callable[[bytes], None]) -> None:
+        """Pass bytes upwards through the layers from ``start`` on."""
+        chunks: Sequence[bytes] = [data]
+        for layer in self.layers[start:]:
+            chunks = [out for chunk in chunks for out in layer.receive(chunk)]
+        for chunk in chunks:
+            feed(chunk)
+
+    # -------------------------------------------------------------------- writing
+
+    def write(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Give buffers to the socket; return how many bytes it took, 0 if it is full.
+
+        Raises:
+            PeerLost: The connection broke.
+        """
+        if self.layers:
+            return self._write_layered(buffers)
+        try:
+            size = self.sock.sendmsg(buffers)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise PeerLost(f"the connection broke: {error.strerror}") from error
+        self.sent += size
+        return size
+
+    def _write_layered(self, buffers: Sequence[bytes | memoryview]) -> int:
+        if not self.flush_layers():
+            return 0
+        data = b"".join(buffers)
+        self.layers[-1].send(data)
+        self.flush_layers()
+        return len(data)
+
+    def flush_layers(self) -> bool:
+        """Give the socket what the layers have made; return whether it took all.
+
+        Raises:
+            PeerLost: The connection broke.
+        """
+        for index in range(len(self.layers) - 1, 0, -1):
+            if data := self.layers[index].data_to_send():
+                self.layers[index - 1].send(data)
+        if self.layers:
+            self._pending += self.layers[0].data_to_send()
+        if self._pending:
+            try:
+                size = self.sock.send(self._pending)
+            except (BlockingIOError, InterruptedError):
+                size = 0
+            except OSError as error:
+                raise PeerLost(f"the connection broke: {error.strerror}") from error
+            self.sent += size
+            self._pending = self._pending[size:]
+        if self._pending:
+            self.wants_room(True)
+        return not self._pending
+
+    def close(self) -> None:
+        """Close the socket. Twice is harmless."""
+        if self._fd >= 0:
+            self.loop.remove_reader(self._fd)
+            self.wants_room(False)
+            self._fd = -1
+            self.sock.close()
