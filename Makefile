@@ -14,7 +14,7 @@ PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check --no-i
 PYTEST := -m pytest
 IN_GYMNASIUM := -m "not optional_environments"
 
-.PHONY: help venv demo test check test-main test-floor test-examples test-envs fix bench clean
+.PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker fix bench clean
 .NOTPARALLEL:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test-floor     the environments' tests at gymnasium $(GYMNASIUM_FLOOR)"
 	@echo "make test-examples  the examples, with torch and Stable-Baselines3"
 	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
+	@echo "make test-docker    docker/ with a Docker engine (not part of make test)"
 	@echo "make bench          the benchmarks: medians and p99"
 	@echo "make venv           only the virtual environment .venv, with all test tools"
 	@echo "make clean          remove what the other targets made"
@@ -87,6 +88,10 @@ test-examples: .venv-examples/test.stamp
 
 test-envs: .venv-envs/test.stamp
 	.venv-envs/bin/python $(PYTEST) -m optional_environments tests/envs
+
+# Skipped where Docker cannot be had; where CI is set, that is a failure.
+test-docker: .venv/test.stamp
+	.venv/bin/python $(PYTEST) -m docker --durations=0 tests/docker
 
 fix: .venv/test.stamp
 	.venv/bin/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The image and the compose files, run with a Docker engine; `make test-docker`."""
