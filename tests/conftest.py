@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.children import Children, child_environment
 from tests.support.leftovers import Holdings
+from tests.support.namespaces import Machines, two_machines, why_not
 
 # No property is about speed; a busy machine must not fail one.
 hypothesis.settings.register_profile("rlay", deadline=None)
@@ -133,3 +134,17 @@ def children(
     problems = started.end_all()
     if _passed(request):
         _fail_for("child processes", problems)
+
+
+@pytest.fixture
+def machines(_nothing_left_behind: None) -> Iterator[Machines]:
+    """Two network namespaces with a wire; see ``tests/support/namespaces.py``.
+
+    A program that still runs there keeps its namespace until it ends. Skipped, with the
+    reason, where the system allows no namespaces.
+    """
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with two_machines() as made:
+        yield made
