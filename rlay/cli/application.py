@@ -8,37 +8,44 @@
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
-from rlay.cli.cert import cert
-from rlay.cli.clean import clean
-from rlay.cli.demo import demo
-from rlay.cli.inspect import inspect_
-from rlay.cli.ls import ls
-from rlay.cli.serve import serve
-from rlay.cli.token import token
+from rlay.cli.lazy import LazyGroup
 from rlay.cli.words import FAILED, exit_code_of
 from rlay.errors import RLayError
 from rlay.transport.software import SOFTWARE
 
+_COMMANDS: Final = {
+    "bridge": "rlay.cli.bridge:bridge",
+    "cert": "rlay.cli.cert:cert",
+    "clean": "rlay.cli.clean:clean",
+    "demo": "rlay.cli.demo:demo",
+    "inspect": "rlay.cli.inspect:inspect_",
+    "ls": "rlay.cli.ls:ls",
+    "serve": "rlay.cli.serve:serve",
+    "token": "rlay.cli.token:token",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=LazyGroup,
+    places=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(SOFTWARE, "--version", message="%(version)s")
 def application() -> None:
-    """Gymnasium environments in another process.
+    """Gymnasium environments in another process, or on another machine.
 
     \b
     See it work:            rlay demo
     Serve an environment:   rlay serve CartPole-v1 --name cartpole
     Use it from Python:     env = rlay.ClientEnv("cartpole")
+    Reach another machine:  rlay bridge --help
 
     Exit codes: 0 done, 1 failed, 2 called wrongly, 78 refused.
     """  # noqa: D301 - click reads the backspaces
-
-
-for _command in (demo, serve, ls, inspect_, clean, token, cert):
-    application.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
