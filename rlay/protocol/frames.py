@@ -18,6 +18,8 @@ memory is taken for its body.
 Rule 2: a body is at most 256 KiB, so that a small message never waits behind a large
 one. What is larger goes in pieces: ``offset`` says where in ``total`` bytes.
 Rule 3: who forwards a body never looks into it.
+Rule 4: what cannot be understood whole is refused, unknown types and flags too. After
+an error the stream is of no use: nobody knows where the next frame begins.
 """
 
 import struct
@@ -26,10 +28,15 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from rlay.errors import DecodeError, MessageTooLarge, VersionMismatch
+from rlay.errors import (
+    DecodeError,
+    LocalProtocolError,
+    MessageTooLarge,
+    VersionMismatch,
+)
 from rlay.protocol.constants import (
-    DEFAULT_MAX_MESSAGE_BYTES,
     MAX_GREETING_BYTES,
+    MAX_SLOT_PAYLOAD_BYTES,
     MESSAGE_HEADER_BYTES,
 )
 
@@ -41,8 +48,12 @@ MAX_BODY_BYTES: Final = 256 * 1024
 MAX_CONTROL_BYTES: Final = 64 * 1024
 MAX_GREETING_BODY_BYTES: Final = 1024
 """Before a peer has proved who it is."""
+OPENING_BYTES: Final = 16
+"""In front of the payload of OPEN, OPENED and REFUSED."""
 RECEIVE_BYTES: Final = 16 * 1024
 """Room for headers and small bodies: a larger body goes straight to its place."""
+FIRST_RECEIVE_BYTES: Final = FRAME_HEADER_BYTES + MAX_GREETING_BODY_BYTES
+"""The same for who has not proved who it is: it costs little memory."""
 
 _HEADER: Final = struct.Struct("<4sBBHIIQQIIIII8xI")
 _CRC_SPAN: Final = FRAME_HEADER_BYTES - 4
@@ -86,6 +97,7 @@ class FrameFlag(IntEnum):
     CRC = 1  # body_crc is filled
 
 
+_KNOWN_FLAGS: Final = sum(FrameFlag)
 _TYPES: Final = {int(kind): kind for kind in FrameType}
 _GREETINGS: Final = frozenset(
     {
@@ -97,12 +109,17 @@ _GREETINGS: Final = frozenset(
     }
 )
 _PIECES: Final = {
-    FrameType.DATA: DEFAULT_MAX_MESSAGE_BYTES + MESSAGE_HEADER_BYTES,
-    FrameType.OPEN: MAX_GREETING_BYTES + 16,
-    FrameType.OPENED: MAX_GREETING_BYTES + 16,
-    FrameType.REFUSED: MAX_GREETING_BYTES + 16,
+    FrameType.DATA: (MESSAGE_HEADER_BYTES, MAX_SLOT_PAYLOAD_BYTES),
+    FrameType.OPEN: (OPENING_BYTES, MAX_GREETING_BYTES),
+    FrameType.OPENED: (OPENING_BYTES, MAX_GREETING_BYTES),
+    FrameType.REFUSED: (OPENING_BYTES, MAX_GREETING_BYTES),
 }
-"""Frames whose body may be a piece of something larger, and how large that may be."""
+"""Frames whose body may be a piece of something larger: what stands in front of the
+payload, and the most that the payload may take, in bytes."""
+
+
+class DamagedFrame(DecodeError):
+    """A checksum is wrong: bytes changed on their way. Another link may do better."""
 
 
 class Frame(NamedTuple):
@@ -183,12 +200,19 @@ def pack_frame(
     session: int = 0,
     sequence: int = 0,
     publication: int = 0,
+    *,
+    crc: bool = False,
 ) -> bytes:
-    """Return a whole frame with a small body."""
+    """Return a whole frame with a small body.
+
+    Arguments as in :class:`Frame`; ``crc`` is whether the body goes with its CRC.
+    """
     size = len(body)
+    body_crc = zlib.crc32(body) if crc else None
     head = pack_header(
-        kind, channel, incarnation, session, sequence, publication, 0, size, size
-    )
+        kind, channel, incarnation, session, sequence, publication, 0, size, size,
+        body_crc,
+    )  # fmt: skip
     return head + body
 
 
@@ -196,10 +220,12 @@ def unpack_header(data: memoryview | bytes) -> Frame:
     """Return the frame whose header ``data`` begins with.
 
     Raises:
-        DecodeError: It is no header, or a damaged one.
+        DecodeError: It is no header. DamagedFrame: its CRC is wrong.
         VersionMismatch: It is one of another version.
         MessageTooLarge: The body, or the whole, exceeds what its type allows.
     """
+    if len(data) < FRAME_HEADER_BYTES:
+        raise DecodeError(f"the header of a frame in {len(data)} bytes")
     (
         magic, version, kind, flags, channel, body_bytes, incarnation, session,
         sequence, publication, offset, total, body_crc, header_crc,
@@ -207,30 +233,42 @@ def unpack_header(data: memoryview | bytes) -> Frame:
     if magic != FRAME_MAGIC:
         raise DecodeError(f"no frame begins with {magic!r}", "$.magic")
     if header_crc != zlib.crc32(data[:_CRC_SPAN]):
-        raise DecodeError("the header of a frame is damaged", "$.header_crc")
+        raise DamagedFrame("the header of a frame is damaged", "$.header_crc")
     if version != FRAME_VERSION:
         raise VersionMismatch(FRAME_VERSION, version)
     known = _TYPES.get(kind)
     if known is None:
         raise DecodeError(f"unknown type of frame {kind}", "$.type")
-    if known in _PIECES:
-        limit = MAX_BODY_BYTES
-        if total > _PIECES[known]:
-            raise MessageTooLarge(total, _PIECES[known])
-    else:
-        limit = MAX_GREETING_BODY_BYTES if known in _GREETINGS else MAX_CONTROL_BYTES
-        if offset or total != body_bytes:
-            raise DecodeError(f"a {known.name} comes whole", "$.total")
-    if body_bytes > limit:
-        raise MessageTooLarge(body_bytes, limit)
-    if offset + body_bytes > total or (total and not body_bytes):
-        raise DecodeError(
-            f"{body_bytes} bytes at {offset} are no piece of {total}", "$.offset"
-        )
+    if flags & ~_KNOWN_FLAGS:
+        raise DecodeError(f"unknown flags {flags:#06x}", "$.flags")
+    _check_lengths(known, offset, total, body_bytes)
     return Frame(
         known, channel, incarnation, session, sequence, publication, offset, total,
         body_bytes, flags, body_crc,
     )  # fmt: skip
+
+
+def _check_lengths(known: FrameType, offset: int, total: int, body_bytes: int) -> None:
+    """Check a header's lengths; raises as :func:`unpack_header`."""
+    pieces = _PIECES.get(known)
+    if pieces is None:
+        limit = MAX_GREETING_BODY_BYTES if known in _GREETINGS else MAX_CONTROL_BYTES
+        if body_bytes > limit:
+            raise MessageTooLarge(body_bytes, limit)
+        if offset or total != body_bytes:
+            raise DecodeError(f"a {known.name} comes whole", "$.total")
+        return
+    front, most = pieces
+    if total > front + most:
+        raise MessageTooLarge(total, front + most)
+    if body_bytes > MAX_BODY_BYTES:
+        raise MessageTooLarge(body_bytes, MAX_BODY_BYTES)
+    if total < front:
+        raise DecodeError(f"a {known.name} of {total} bytes in all", "$.total")
+    if not body_bytes or offset + body_bytes > total:
+        raise DecodeError(
+            f"{body_bytes} bytes at {offset} are no piece of {total}", "$.offset"
+        )
 
 
 Place = Callable[[Frame], "memoryview | None"]
@@ -255,17 +293,19 @@ class FrameDecoder:
         """Deliver to these two.
 
         Args:
-            place: Called when a header is there. What it returns has exactly
-                ``body_bytes`` bytes. It may raise: the stream is then of no use.
+            place: Called when a header is there. What it returns is of bytes, exactly
+                ``body_bytes`` of them. It may raise: the stream is then of no use.
             deliver: Called when the body is there too, its CRC checked.
         """
         self._place = place
         self._deliver = deliver
-        self._room = memoryview(bytearray(RECEIVE_BYTES))
+        self._room = memoryview(bytearray(FIRST_RECEIVE_BYTES))
         self._begin = self._end = 0  # what came and was not delivered
         self._frame: Frame | None = None
         self._body = memoryview(b"")
         self._filled = 0
+        self._discarded = False
+        self._greeted = False
         self.frames = 0
 
     def buffer(self) -> memoryview:
@@ -289,7 +329,7 @@ class FrameDecoder:
         """Take note that so much came into :meth:`buffer`, and deliver what is whole.
 
         Raises:
-            DecodeError: The stream holds no frames, or damaged ones.
+            DecodeError: The stream holds no frames. DamagedFrame: a CRC is wrong.
             VersionMismatch: It is of another version.
             MessageTooLarge: A length exceeds its limit. Nothing was taken for it.
         """
@@ -302,18 +342,24 @@ class FrameDecoder:
             pass
         self._compact()
 
+    def discard(self) -> None:
+        """Leave the place of the body that is coming, for good; drop its frame.
+
+        For a place that gets another use before the body is whole, as when a session
+        goes on over another link: bytes that are still under way would spoil it.
+        """
+        if self._frame is not None:
+            self._body = memoryview(bytearray(len(self._body)))
+            self._discarded = True
+
     def _advance(self) -> bool:
         """Take one header, or more of a body, from the room; False if it lacks."""
         if self._frame is None:
             begin = self._begin
             if self._end - begin < FRAME_HEADER_BYTES:
                 return False
-            frame = unpack_header(self._room[begin : begin + FRAME_HEADER_BYTES])
-            place = self._place(frame)
-            if place is None:
-                place = memoryview(bytearray(frame.body_bytes))
+            self._begin_frame(unpack_header(self._room[begin : self._end]))
             self._begin = begin + FRAME_HEADER_BYTES
-            self._frame, self._body, self._filled = frame, place, 0
         size = min(len(self._body) - self._filled, self._end - self._begin)
         here = self._room[self._begin : self._begin + size]
         self._body[self._filled : self._filled + size] = here
@@ -321,14 +367,28 @@ class FrameDecoder:
         self._begin += size
         return self._finish()
 
+    def _begin_frame(self, frame: Frame) -> None:
+        place = self._place(frame)
+        if place is None:
+            place = memoryview(bytearray(frame.body_bytes))
+        elif len(place) != frame.body_bytes:
+            raise LocalProtocolError(
+                f"a place of {len(place)} bytes for a body of {frame.body_bytes}"
+            )
+        self._frame, self._body, self._filled = frame, place, 0
+        self._greeted = self._greeted or frame.type not in _GREETINGS
+
     def _finish(self) -> bool:
         """Deliver the frame if its body is whole; return whether it was."""
         frame, body = self._frame, self._body
         if frame is None or self._filled < len(body):
             return False
+        discarded = self._discarded
+        self._frame, self._body, self._discarded = None, memoryview(b""), False
+        if discarded:
+            return True
         if frame.flags & FrameFlag.CRC and zlib.crc32(body) != frame.body_crc:
-            raise DecodeError(f"the body of a {frame.type.name} is damaged", "$.body")
-        self._frame, self._body = None, memoryview(b"")
+            raise DamagedFrame(f"the body of a {frame.type.name} is damaged", "$.body")
         self.frames += 1
         self._deliver(frame, body)
         return True
@@ -339,3 +399,7 @@ class FrameDecoder:
         if left and self._begin:
             self._room[:left] = bytes(self._room[self._begin : self._end])
         self._begin, self._end = 0, left
+        if self._greeted and len(self._room) < RECEIVE_BYTES:
+            rest = self._room[:left]
+            self._room = memoryview(bytearray(RECEIVE_BYTES))
+            self._room[:left] = rest

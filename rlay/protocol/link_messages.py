@@ -33,6 +33,7 @@ from rlay.protocol.constants import (
     PeerState,
 )
 from rlay.protocol.control import pack_map, printable, unpack_map
+from rlay.protocol.frames import OPENING_BYTES, DamagedFrame
 from rlay.protocol.names import check_name, group_prefix
 
 LINK_VERSION: Final = 1
@@ -258,9 +259,6 @@ class Opening:
         return opening
 
 
-OPENING_BYTES: Final = _FOUR_WORDS.size
-
-
 # ------------------------------------------------------------------------- notes
 
 _ERRORS: Final[dict[int, Callable[[str], RLayError]]] = {
@@ -277,6 +275,7 @@ _CODES: Final[tuple[tuple[type[RLayError], ErrorCode], ...]] = (
     (AuthError, ErrorCode.AUTH),
     (VersionMismatch, ErrorCode.VERSION),
     (MessageTooLarge, ErrorCode.TOO_LARGE),
+    (DamagedFrame, ErrorCode.CORRUPT),
     (ChannelNotFound, ErrorCode.NOT_FOUND),
     (ChannelBusy, ErrorCode.BUSY),
     (ChannelNoSpace, ErrorCode.NO_SPACE),
