@@ -8,6 +8,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 
 from rlay.errors import (
     EnvLost,
+    LinkDown,
     LocalProtocolError,
     MessageTooLarge,
     PeerLost,
@@ -118,14 +119,22 @@ def unsendable_request(error: Unsendable, what: str) -> LocalProtocolError:
     return LocalProtocolError(f"{item} cannot be sent: {error.reason}, at {path}")
 
 
+class EnvOutOfReach(EnvLost, LinkDown):
+    """The link stayed down for too long: this life of the environment is over for us.
+
+    It is caught as either of the two.
+    """
+
+
 def lost_error(error: RLayError, executed: bool | None) -> EnvLost:
     """Return the error that says that this life of the environment is over."""
+    kind = EnvOutOfReach if isinstance(error, LinkDown) else EnvLost
     fate = {
         False: "the request in flight, if any, was not run",
         None: "the request in flight may have run",
         True: "the request in flight was run",
     }[executed]
-    return EnvLost(
+    return kind(
         f"{error}; {fate}. reset() attaches to a new environment of this name",
         executed,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import MESSAGE_HEADER_BYTES, Kind
+from rlay.protocol.frames import Frame
 from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.numbers import SCALAR_CODES, make_number_store
 from rlay.protocol.slot_layout import slot_bytes
@@ -18,7 +19,7 @@ from rlay.protocol.spaces import encode_space, pack_space
 from rlay.protocol.values import decode_value, encode_value
 from rlay.transport.slots import SlotWriter
 from rlay.transport.waiting import WaitPolicy
-from tests.conformance import cases
+from tests.conformance import cases, frame_cases
 from tests.conformance.messages import new_buffer, write
 from tests.conformance.notation import to_json
 from tests.conformance.stage import Stage
@@ -166,6 +167,47 @@ def parts() -> dict[str, Any]:
     return {"parts": vectors}
 
 
+def frames() -> dict[str, Any]:
+    """Return the vectors of what travels between machines."""
+    return {
+        "frames": [
+            {
+                "name": name,
+                **frame_fields(case.frame),
+                "says": case.says(),
+                "body": case.body_bytes.hex(),
+                "hex": case.encode().hex(),
+            }
+            for name, case in frame_cases.FRAMES.items()
+        ],
+        "greetings": [
+            {
+                "name": name,
+                "token": None if case.token is None else case.token.hex(),
+                "certificate": case.certificate.hex(),
+                "crc": case.crc,
+                "dialer's nonce": frame_cases.DIALER_NONCE.hex(),
+                "listener's nonce": frame_cases.LISTENER_NONCE.hex(),
+                **case.frames(),
+            }
+            for name, case in frame_cases.LINK_GREETINGS.items()
+        ],
+        "refused": [
+            {"name": name, "hex": data.hex(), "why": why}
+            for name, (data, why) in frame_cases.BAD_FRAMES.items()
+        ],
+    }
+
+
+def frame_fields(frame: Frame) -> dict[str, Any]:
+    """Return the fields of a frame's header, ids in hex."""
+    fields: dict[str, Any] = frame._asdict()
+    fields["type"] = frame.type.name
+    for name in ("incarnation", "session"):
+        fields[name] = f"{fields[name]:016x}"
+    return fields
+
+
 def slots() -> dict[str, Any]:
     """Return the vectors of a channel's files."""
     vectors = []
@@ -204,6 +246,7 @@ def build() -> dict[str, str]:
         "greetings.json": greetings(),
         "parts.json": parts(),
         "slots.json": slots(),
+        "frames.json": frames(),
     }
     return {name: text_of(content) + "\n" for name, content in files.items()}
 

@@ -3,6 +3,8 @@
 The inputs are taken from the JSON files, as a client in another language takes them.
 """
 
+import hashlib
+import hmac
 import json
 import os
 import subprocess
@@ -13,10 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlay.errors import DecodeError, RLayTimeout
+from rlay.errors import (
+    DecodeError,
+    MessageTooLarge,
+    RLayTimeout,
+    VersionMismatch,
+)
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import MESSAGE_HEADER_BYTES, Kind
+from rlay.protocol.frames import Frame, FrameDecoder, FrameType
 from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.numbers import make_number_load, make_number_store
 from rlay.protocol.slot_layout import slot_bytes
@@ -25,7 +33,7 @@ from rlay.protocol.values import decode_value, encode_value
 from rlay.transport.peers import Deadline
 from rlay.transport.slots import SlotReader, SlotWriter
 from rlay.transport.waiting import WaitPolicy
-from tests.conformance import cases, make_vectors
+from tests.conformance import cases, frame_cases, make_vectors
 from tests.conformance.cases import Message
 from tests.conformance.messages import new_buffer, read, write
 from tests.conformance.notation import from_json, to_json
@@ -230,6 +238,92 @@ def test_greeting(vector):
     kind: Any = {"HELLO": Hello, "WELCOME": Welcome, "REFUSAL": Refusal}[vector["kind"]]
     assert kind.decode(data).encode() == data
     assert_identical(decode_value(data[16:]), fields)
+
+
+# --- frames ---------------------------------------------------------------------------
+
+
+def frame_of(vector: dict[str, Any]) -> Frame:
+    """Return the header that a vector tells of."""
+    fields = {name: vector[name] for name in Frame._fields}
+    fields["type"] = FrameType[fields["type"]]
+    for name in ("incarnation", "session"):
+        fields[name] = int(fields[name], 16)
+    return Frame(**fields)
+
+
+def frames_in(data: bytes) -> list[tuple[Frame, bytes]]:
+    """Return the frames in a stream."""
+    found: list[tuple[Frame, bytes]] = []
+    decoder = FrameDecoder(
+        lambda frame: None, lambda frame, body: found.append((frame, bytes(body)))
+    )
+    decoder.feed(data)
+    return found
+
+
+@vectors("frames.json", "frames")
+def test_frame(vector):
+    """A frame is written as these bytes, and read from them."""
+    frame, body = frame_of(vector), bytes.fromhex(vector["body"])
+    data = bytes.fromhex(vector["hex"])
+    assert frame_cases.encode_frame(frame, body) == data
+    assert frames_in(data) == [(frame, body)]
+
+
+@vectors("frames.json", "frames")
+def test_body_of_a_frame(vector):
+    """What a control frame says is written as this body, and read from it."""
+    kind = frame_cases.BODIES.get(FrameType[vector["type"]])
+    body = bytes.fromhex(vector["body"])
+    if kind is None:
+        assert vector["says"] is None
+    else:
+        assert kind(**vector["says"]).encode() == body
+        assert kind.decode(body) == kind(**vector["says"])
+
+
+@vectors("frames.json", "greetings")
+def test_greeting_of_a_link(vector):
+    """Both ends say these bytes, and let each other in."""
+    token = vector["token"]
+    case = frame_cases.GreetingCase(
+        None if token is None else bytes.fromhex(token),
+        bytes.fromhex(vector["certificate"]),
+        vector["crc"],
+    )
+    said = case.frames()
+    assert said == {kind: vector[kind] for kind in said}
+
+
+@vectors("frames.json", "greetings")
+def test_proofs_of_a_link(vector):
+    """The macs follow from the bytes of HELLO and CHALLENGE alone."""
+    said = {kind: bytes.fromhex(vector[kind])[64:] for kind in ("HELLO", "CHALLENGE")}
+    text = b"".join(len(body).to_bytes(4, "little") + body for body in said.values())
+    transcript = hashlib.sha256(text + bytes.fromhex(vector["certificate"])).digest()
+    for kind, label in (("PROOF", b"rlay1 dialer"), ("WELCOME", b"rlay1 listener")):
+        mac = decode_value(bytes.fromhex(vector[kind])[64:])["mac"]
+        token = vector["token"]
+        if token is None:
+            assert mac == b""
+        else:
+            key = bytes.fromhex(token)
+            assert mac == hmac.digest(key, label + transcript, "sha256")
+
+
+@vectors("frames.json", "refused")
+def test_refused_frame(vector):
+    """These bytes end a link."""
+    with pytest.raises((DecodeError, MessageTooLarge, VersionMismatch)):
+        frames_in(bytes.fromhex(vector["hex"]))
+
+
+def test_every_type_of_frame_has_vectors():
+    """No type is left out."""
+    kinds = {case.type for case in frame_cases.FRAMES.values()}
+    said = set(frame_cases.GreetingCase().frames())
+    assert {kind.name for kind in kinds} | said == set(FrameType.__members__)
 
 
 # --- parts and slots ------------------------------------------------------------------

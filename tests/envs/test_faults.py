@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
+
 import pytest
 
+import rlay
 from rlay.envs import faults
 from rlay.errors import (
     EnvLost,
+    LinkDown,
     LocalProtocolError,
     MessageTooLarge,
     PeerLost,
@@ -14,11 +19,13 @@ from rlay.errors import (
     RemoteProtocolError,
     SpaceMismatch,
 )
-from rlay.protocol.constants import CloseReason, ErrorCode
+from rlay.protocol.constants import CloseReason, ErrorCode, Holder, PeerState
 from rlay.protocol.reports import FailureFields
+from rlay.protocol.slot_layout import END_HOLDER_OFFSET
 from rlay.protocol.values import Unsendable
+from rlay.testing.environments import HashChainEnv
 from rlay.transport.peers import PeerGone
-from tests.support.threads import raised_by
+from tests.support.threads import LIMIT_S, background, raised_by, serving
 
 
 def test_failure_has_type_text_and_traceback():
@@ -109,6 +116,49 @@ def test_loss_says_whether_the_request_ran():
         assert error.executed is executed
         assert said in str(error)
         assert "reset()" in str(error)
+
+
+def test_loss_of_the_link_is_both_errors():
+    """A link that stayed down is caught as LinkDown and as EnvLost, pickled too."""
+    error = faults.lost_error(LinkDown("the link was down"), None)
+    for copy in (error, pickle.loads(pickle.dumps(error))):
+        assert isinstance(copy, LinkDown)
+        assert isinstance(copy, EnvLost)
+        assert copy.executed is None
+        assert "the link was down; the request in flight may have run" in str(copy)
+    assert not isinstance(faults.lost_error(PeerLost("gone"), None), LinkDown)
+
+
+class Stuck(HashChainEnv):
+    """Steps only when it is allowed to."""
+
+    def __init__(self, allowed):
+        super().__init__()
+        self.entered, self.allowed = threading.Event(), allowed
+
+    def step(self, action):
+        self.entered.set()
+        assert self.allowed.wait(LIMIT_S)
+        return super().step(action)
+
+
+def test_a10_step_behind_a_link_that_stayed_down_may_have_run(channel_directory):
+    """A10: LinkDown from a step: nobody knows whether it ran, and that is said."""
+    allowed = threading.Event()
+    made = Stuck(allowed)
+    with serving(made, name="x", sessions=None), rlay.ClientEnv("x") as env:
+        env.reset(seed=1)
+        with background(lambda: raised_by(LinkDown, env.step, 0)) as thread:
+            assert made.entered.wait(LIMIT_S)
+            link = env._link
+            assert link is not None
+            line = link.channel.watch._line
+            line._words[END_HOLDER_OFFSET // 4] = Holder.BRIDGE
+            line.say(PeerState.LOST, CloseReason.LINK_DOWN)
+            error = thread.outcome()
+            allowed.set()
+        assert isinstance(error, EnvLost)
+        assert error.executed is None
 
 
 def test_loss_is_told_from_other_errors():

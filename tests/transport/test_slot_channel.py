@@ -7,7 +7,14 @@ import struct
 import pytest
 
 from rlay.errors import ChannelCorrupt, MessageTooLarge
-from rlay.protocol.constants import BellKind, Capability, Holder
+from rlay.protocol import slot_layout as at
+from rlay.protocol.constants import (
+    BellKind,
+    Capability,
+    CloseReason,
+    Holder,
+    PeerState,
+)
 from rlay.transport import futex, slot_channel
 from rlay.transport.header import ChannelHeader
 from rlay.transport.memory_store import MemoryStore
@@ -16,7 +23,14 @@ from rlay.transport.slot_channel import SlotChannel, SlotGeometry, make_ring
 from rlay.transport.slots import SlotReader
 from rlay.transport.stores import End
 from rlay.transport.waiting import WaitPolicy
-from tests.support.channels import exchange, in_process_pair, mapped_pair, patience
+from tests.support.channels import (
+    exchange,
+    in_process_pair,
+    mapped_pair,
+    patience,
+    receive,
+    send,
+)
 
 # ---------------------------------------------------------------------- geometry
 
@@ -264,3 +278,24 @@ def test_a21_forked_child_cannot_use_the_session(channel_directory, opener, guar
         exchange(other, one, 2)
         assert one.watch.check()
         assert other.watch.check()
+
+
+def test_bridge_that_has_not_told_the_end_may_have_taken(tmp_path):
+    """A slot that a bridge mirrors says "not taken" for certain only at the end."""
+    with mapped_pair(tmp_path) as pair:
+        client, server = pair.ends
+        line = pair.server.line
+
+        def taken() -> bool:
+            return client.request_taken
+
+        send(client, 1, b"request")
+        assert not taken()
+        line._words[at.END_HOLDER_OFFSET // 4] = Holder.BRIDGE
+        assert taken()
+        line.say(PeerState.LOST, CloseReason.LINK_DOWN)
+        assert taken()
+        line.say(PeerState.LOST, CloseReason.VANISHED)
+        assert not taken()
+        receive(server)
+        assert taken()
