@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -74,9 +73,11 @@ def bridge(config: str | None, **options: Any) -> int:
     file that --config names. It runs until it is stopped: Ctrl-C or SIGTERM let the
     requests in flight be answered; SIGHUP reads token and certificates again.
     """  # noqa: D301 - click reads the backspaces
+    from rlay.bridge import run
+
     settings = settings_of(options, config)
     start_log(settings)
-    return int(import_module("rlay.bridge").run(settings))
+    return run(settings)
 
 
 def start_log(settings: BridgeSettings) -> None:

@@ -30,7 +30,9 @@ def test_command_is_loaded_once():
     assert group.get_command(context, "c") is None
 
 
-@pytest.mark.parametrize("name", ["bridge", "ls", "inspect", "clean", "token", "cert"])
+@pytest.mark.parametrize(
+    "name", ["bridge", "ls", "inspect", "clean", "token", "cert", "health"]
+)
 def test_command_loads_nothing_heavy(name):
     """A bridge has no NumPy, and looking at channels needs none."""
     code = (
