@@ -49,6 +49,11 @@ class Search:
                 self.weights, self.best = weights, total
 
 
+def say(text):
+    """Print a line, in one piece though other threads print too."""
+    print(text + "\n", end="", flush=True)
+
+
 def episode(env, weights, seed):
     """Play one episode; return its sum of rewards and its number of steps."""
     observation, _ = env.reset(seed=seed)
@@ -65,23 +70,29 @@ def explore(name, number, search):
     """Try one policy after the other on the environment of one channel."""
     random = np.random.default_rng(number)
     env = rlay.ClientEnv(name)
-    print(f"{name}: {env.remote_spec.id}", flush=True)
+    say(f"{name}: {env.remote_spec.id}")
+    lost = False
     while not search.over:
         weights = search.weights + random.normal(size=4)
         try:
             total, steps = episode(env, weights, seed=int(random.integers(2**31)))
         except rlay.PeerLost as error:  # EnvLost and LinkDown are such
-            search.losses += 1
-            print(f"{name}: lost, and reset: {error}", flush=True)
-        else:
-            search.add(weights, total, steps)
+            if not lost:
+                search.losses += 1
+                say(f"{name}: lost: {error}")
+            lost = True
+            continue
+        search.add(weights, total, steps)
+        if lost:
+            say(f"{name}: goes on")
+        lost = False
     env.close()
 
 
 def report(search):
     """Print a line each second until it is over."""
     while not search.over:
-        print(f"steps {search.steps}, best return {search.best:g}", flush=True)
+        say(f"steps {search.steps}, best return {search.best:g}")
         search.stop.wait(1)
 
 
@@ -105,9 +116,8 @@ def main():
         for explorer in as_completed(explorers):
             search.stop.set()  # one that failed ends the others
             explorer.result()
-    print(
-        f"done: {search.steps} steps, best return {search.best:g}, "
-        f"{search.losses} losses"
+    say(
+        f"done: {search.steps} steps, best return {search.best:g}, {search.losses} lost"
     )
 
 

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docker.base_image import base_image
 from tests.docker.engine import Docker, NoDocker, docker_engine
-from tests.docker.project import Project
+from tests.docker.project import Project, Training
 from tests.support.children import ROOT
 
 _BUILD_S = 600.0
@@ -59,29 +59,53 @@ def image(docker: Docker) -> str:
     return "rlay"
 
 
-@pytest.fixture
-def start_project(
-    docker: Docker, image: str, tmp_path: Path
-) -> Iterator[Callable[[str], Project]]:
-    """Bring up the compose file of a folder; brought down again at the end.
+@pytest.fixture(scope="module")
+def project(
+    request: pytest.FixtureRequest,
+    docker: Docker,
+    image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Project]:
+    """The compose file of the folder that the test module names ``FOLDER``, running.
 
-    Its logs are printed, for the report of a failed test.
+    It is up for all tests of the module. At its end the trainer is asked to end, which
+    must go well, everything is brought down, and nothing may be left.
     """
-    started: list[Project] = []
+    folder = request.module.FOLDER
+    name = f"rlay-test-{os.getpid()}-{folder}"
+    secrets = tmp_path_factory.mktemp("secrets")
+    _make_secrets(docker, image, secrets)
+    settings = {
+        "TRAIN_SECONDS": _TRAIN_S,
+        "SECRETS": str(secrets),
+        "PUBLISH": "127.0.0.1:",  # any port: others may have taken the usual one
+    }
+    running = Project(docker, folder, name, settings)
+    try:
+        running.up()
+        yield running
+        Training(running).finish()
+    finally:
+        print(running.logs())  # noqa: T201 - pytest shows it with a failure
+        running.down()
+    assert running.left() == []
 
-    def start(folder: str) -> Project:
-        environment = {"TRAIN_SECONDS": _TRAIN_S, "SECRETS": str(tmp_path)}
-        name = f"rlay-test-{os.getpid()}-{folder}"
-        project = Project(docker, folder, name, environment)
-        started.append(project)
-        project.up()
-        return project
 
-    yield start
-    for project in started:
-        print(project.logs())  # noqa: T201 - pytest keeps it for a failure
-        project.down()
-        assert project.left() == []
+@pytest.fixture
+def training(project: Project) -> Training:
+    """The project's trainer, which is training."""
+    training = Training(project)
+    training.wait_for_steps()
+    return training
+
+
+def _make_secrets(docker: Docker, image: str, directory: Path) -> None:
+    """Make token, certificate and key as docs/guide/docker.md says."""
+    directory.chmod(0o777)  # for the image's user, whoever runs the tests
+    make = ("run", "--rm", "--network=none", "--volume", f"{directory}:/secrets", image)
+    docker(*make, "token", "new", "/secrets/rlay.token")
+    hosts = ("--host", "sim-bridge", "--host", "hub")
+    docker(*make, "cert", "new", "--dir", "/secrets", *hosts)
 
 
 def _do_without(error: NoDocker) -> None:

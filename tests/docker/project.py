@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.docker.engine import Docker, run
@@ -111,7 +111,7 @@ class Project:
 
     def _container(self, service: str) -> str:
         if service not in self._containers:
-            found = self.compose("ps", "--quiet", service).split()
+            found = self.compose("ps", "--all", "--quiet", service).split()
             assert len(found) == 1, f"{service} has the containers {found}"
             self._containers[service] = found[0]
         return self._containers[service]
@@ -144,22 +144,37 @@ class Training:
         found = re.findall(r"^steps (\d+)", self._project.log("trainer"), re.MULTILINE)
         return int(found[-1]) if found else 0
 
+    @property
+    def losses(self) -> int:
+        """How often an environment was lost to it."""
+        return self._project.log("trainer").count(": lost: ")
+
     def wait_for_steps(self, more: int = 500) -> None:
         """Wait until it has made ``more`` steps than now."""
         wanted = self.steps + more
+        self._wait_until(lambda: self.steps >= wanted, f"has made {wanted} steps")
 
-        def went_on() -> bool:
-            state = self._project.state("trainer")
-            assert state["Running"], f"the trainer has ended: {state}"
-            return self.steps >= wanted
+    def wait_for_line(self, line: str, count: int = 1) -> None:
+        """Wait until it has printed a line so many times."""
+        self._wait_until(
+            lambda: self._project.log("trainer").splitlines().count(line) >= count,
+            f"has printed {line!r} {count} times",
+        )
 
-        wait_until(went_on, _GOES_ON_S, f"the trainer has made {wanted} steps")
-
-    def finish(self) -> str:
-        """Ask it to end; its last line. It must end with 0, and say that it is done."""
+    def finish(self) -> None:
+        """Ask it to end. It must end with 0, and say that it is done."""
         self._project.stop("trainer")
         state = self._project.state("trainer")
         assert state["ExitCode"] == 0, state
         last = self._project.log("trainer").splitlines()[-1]
-        assert last.startswith("done: "), last
-        return last
+        assert re.fullmatch(r"done: \d+ steps, best return \d+, \d+ lost", last), last
+
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        def holds() -> bool:
+            running = self._project.state("trainer")["Running"]
+            if condition():
+                return True
+            assert running, f"the trainer ended: {self._project.log('trainer')}"
+            return False
+
+        wait_until(holds, _GOES_ON_S, f"the trainer {what}")
