@@ -5,7 +5,6 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
-from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import RLayError
 from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
@@ -30,6 +29,8 @@ class Mirror:
         name: Of the channel here; with the prefix.
         end: The server end.
         link: Over which its server can be reached; None while that is down.
+        peer_id: Of the bridge, or of the direct peer, that has the server; 0 where a
+            bridge before this one knew it.
         session: The session with a client here; None where there is none.
     """
 
@@ -38,6 +39,7 @@ class Mirror:
         self.name = end.name
         self.end = end
         self.link: Link | None = None
+        self.peer_id = 0
         self.session: Session | None = None
         self._registry = registry
         self._channel = 0
@@ -48,14 +50,6 @@ class Mirror:
         self._window: TimerHandle | None = None
         end.bell.listen(self._rung)
 
-    @property
-    def peer_id(self) -> int:
-        """Of the bridge, or of the direct peer, that has the server.
-
-        It is in the header, so that the next bridge knows it too.
-        """
-        return self.end.header.origin
-
     # ------------------------------------------------------------------------ the link
 
     def attach(self, link: "Link", channel: int) -> None:
@@ -64,7 +58,7 @@ class Mirror:
         if old is not None and old is not link:
             old.mirrors.pop(self._channel, None)
         self.link, self._channel = link, channel
-        self.end.header.origin = link.peer.id if link.peer else 0
+        self.peer_id = link.peer.id if link.peer else 0
         link.mirrors[channel] = self
         self._stop_window()
         session = self.session
@@ -75,16 +69,12 @@ class Mirror:
         session.detach()
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUME, body, channel, *session.ids))
-        if ARMED:
-            reach("resume.sent")
 
     def resumed(self, ids: Ids, words: SlotWords) -> None:
         """Go on with the session: the other side still has it."""
         session, link = self.session, self.link
         if session is None or link is None or session.ids != ids:
             return
-        if ARMED:
-            reach("resumed.heard")
         session.attach(link, self._channel)
         self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
         session.resume(words)
@@ -206,15 +196,11 @@ class Mirror:
         link, hello = self.link, self._hello
         if link is None or hello is None or self._asked:
             return
-        if ARMED:
-            reach("hello.seen")
         self._asked = True
         ids, payload = hello
         opening = Opening(int(self.end.peer.capabilities), 0, 0, 0)
         link.send_opening(FrameType.OPEN, self._channel, ids, opening, payload)
         link.flush()
-        if ARMED:
-            reach("open.sent")
 
     # ------------------------------------------------------------- from the other side
 
@@ -241,8 +227,6 @@ class Mirror:
             refusal = Refusal(int(self._registry.code_of(error)), str(error))
             self.refused(ids, refusal.encode())
             return
-        if ARMED:
-            reach("slots.made")
         self.session = Session(
             self.end, End.SERVER, memory, geometry, ids, self._registry.counts
         )
@@ -250,8 +234,6 @@ class Mirror:
         if self.link is not None:
             self.session.attach(self.link, self._channel)
         self._answer(Kind.WELCOME, payload, ids)
-        if ARMED:
-            reach("welcome.said")
         _log.info("a session on %r began for %s", self.name, self.end.peer.who)
 
     def _close_at_other_side(self, ids: Ids) -> None:
@@ -288,8 +270,6 @@ class Mirror:
         """Remove the channel: its server is gone. Twice is harmless."""
         if self.end.closed:
             return
-        if ARMED:
-            reach("withdraw.heard")
         reason = CloseReason(ending.reason)
         self._stop_window()
         if self.link is not None:
@@ -322,9 +302,7 @@ class Mirror:
         header = self.end.header
         ids = header.incarnation, header.session
         client = self.end.peer
-        # A Hello that was not taken was not answered: that session never began.
-        begun = ids[1] and not self.end.greeted
-        if begun and self._client_held() and client.state == PeerState.ALIVE:
+        if ids[1] and self._client_held() and client.state == PeerState.ALIVE:
             try:
                 memory, geometry = self.end.open_slots(header.generation)
                 self.session = Session(

@@ -5,7 +5,6 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.ends import BridgeClient, NotYet
-from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import ChannelError, RLayError
 from rlay.protocol.constants import (
@@ -162,13 +161,9 @@ class Origin:
         except RLayError as error:
             self._refuse(link, channel, ids, self._registry.code_of(error), str(error))
             return
-        if ARMED:
-            reach("hello.opened")
         self._opening = link, channel, ids
         self._end.skip_greetings()
         self._end.begin_greeting(Kind.HELLO, payload, ids)
-        if ARMED:
-            reach("hello.said")
         self._end.bell.listen(self._rung)
 
     def _make_room(self, link: "Link") -> None:
@@ -226,8 +221,6 @@ class Origin:
         self, end: BridgeClient, link: "Link", channel: int, ids: Ids, payload: bytes
     ) -> None:
         self._opening = None
-        if ARMED:
-            reach("welcome.read")
         try:
             session = self._cover(end, ids)
         except RLayError as error:
@@ -243,8 +236,6 @@ class Origin:
             session.generation,
         )
         link.send_opening(FrameType.OPENED, channel, ids, opening, payload)
-        if ARMED:
-            reach("opened.sent")
         _log.info("a session on %r began for %s", self.name, link.name)
 
     def _cover(self, end: BridgeClient, ids: Ids) -> Session:
@@ -255,8 +246,6 @@ class Origin:
 
     def client_gone(self, link: "Link", ids: Ids, ending: Ending) -> None:
         """Take note that the client at the other side of ``link`` is gone."""
-        if ARMED:
-            reach("close.heard")
         session, opening = self.session, self._opening
         if session is not None and session.link is link and session.ids == ids:
             _log.info("the client of %r on %s is gone", self.name, link.name)
@@ -333,16 +322,12 @@ class Origin:
         session, end = self.session, self._end
         if session is None or end is None or session.ids != ids:
             return False
-        if ARMED:
-            reach("resume.heard")
         session.detach()
         self._stop_window()
         session.attach(link, channel)
         end.line.say(PeerState.ALIVE, CloseReason.NONE)
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUMED, body, channel, *ids))
-        if ARMED:
-            reach("resumed.sent")
         session.resume(words)
         self._registry.counts.resumes += 1
         _log.info("the session on %r goes on over %s", self.name, link.name)

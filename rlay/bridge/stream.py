@@ -1,5 +1,6 @@
 """A socket on the loop: plain, or through layers such as TLS and WebSocket."""
 
+import os
 import socket
 import ssl
 from asyncio import AbstractEventLoop
@@ -174,8 +175,18 @@ class Stream:
             self.got += size
             received(size)
             if size < len(room):
-                return True
+                break
+        self._look_whether_broken()
         return True
+
+    def _look_whether_broken(self) -> None:
+        """Raise if the connection broke behind the bytes that came.
+
+        libuv tells of both at once, and only once: it then stops watching.
+        """
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise PeerLost(f"the connection broke: {os.strerror(error)}")
 
     def read_layered(self, feed: Callable[[bytes], None]) -> bool:
         """Receive through the layers, and feed what comes out; as :meth:`read`."""
@@ -192,7 +203,8 @@ class Stream:
             self.climb(data, 0, feed)
             self.flush_layers()
             if len(data) < _READ_BYTES:
-                return True
+                break
+        self._look_whether_broken()
         return True
 
     def climb(self, data: bytes, start: int, feed: Callable[[bytes], None]) -> None:

@@ -126,6 +126,11 @@ class Child:
         self._process.wait(_GRACE_S)
         self.checked = True
 
+    def end_orderly(self) -> None:
+        """Ask it by SIGTERM to end, and assert that it does with exit code 0."""
+        self._process.terminate()
+        self.wait(2 * _GRACE_S)
+
     def end(self) -> str | None:
         """Make sure that it has ended; what was wrong with that, or None.
 

@@ -1,0 +1,307 @@
+"""A stage with two machines, two bridges, and a hash chain between them.
+
+The algorithm is in the test's own process, on the ``near`` machine; the environment is
+in a child process, on the ``far`` one. Each machine is a channel directory, and on
+loopback that is all there is to it::
+
+    stage.connect()                               # both bridges, a ChaosProxy between
+    chain = stage.environment()                   # the backend, in a child process
+    player = stage.player()                       # a ClientEnv, or a ServerEnv
+    player.play(seed=1, steps=10)                 # each result is checked
+    stage.proxy.cut()
+    player.step()
+
+Which end dials does not depend on who has the environment; it is an argument. After the
+test nothing may be left: see :meth:`BridgedStage.end`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import rlay
+from rlay.testing import ChaosProxy
+from tests.faults.chains import Plan
+from tests.faults.stage import LIMIT_S, NAME, Player, play
+from tests.support.children import ROOT, Child, Children
+from tests.support.namespaces import Machine, Machines
+from tests.support.waiting import wait_until
+
+LOOPBACK = "127.0.0.1"
+PORT = 7450
+"""In a namespace, where every port is free."""
+_BOUND = re.compile(r"listening on \S*:(\d+)")
+
+FAST = {"heartbeat_s": 0.3, "dead_after_s": 1.5}
+"""Settings of bridges that notice a dead link in a ninth of the usual time."""
+
+
+class Bridge:
+    """One bridge process, and where it runs.
+
+    Attributes:
+        side: "near" or "far".
+        directory: Of its channels.
+        prefix: Words before the command that starts it.
+        child: The process that runs now.
+    """
+
+    def __init__(
+        self, stage: BridgedStage, side: str, directory: Path, machine: Machine | None
+    ) -> None:
+        self.side = side
+        self.directory = directory
+        self.machine = machine
+        self.options: dict[str, Any] = {}
+        self.prefix: list[str] = []
+        self.child: Child | None = None
+        self._stage = stage
+
+    def start(self, fault: str = "", **options: Any) -> Child:
+        """Start it, or its successor; options stay those of the first start.
+
+        Args:
+            fault: What goes wrong in it; see :mod:`tests.support.broken_bridge`.
+            options: Of ``rlay bridge``, with underscores.
+        """
+        self.options = options or self.options
+        program = ["-m", "tests.support.broken_bridge", fault] if fault else []
+        command = [sys.executable, *(program or ["-m", "rlay"]), "bridge"]
+        command += ["--directory", str(self.directory), *_words(self.options)]
+        if self.machine is not None:
+            command = self.machine.command(*command)
+        command = [*self.prefix, *command]
+        self.child = self._stage.children.start_command(
+            command, forever=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+        )
+        return self.child
+
+    @property
+    def running(self) -> Child:
+        """The process; it must have been started."""
+        assert self.child is not None
+        return self.child
+
+    @property
+    def log(self) -> str:
+        """What the process that runs now has said."""
+        return self.running.stdout + self.running.stderr
+
+    def wait_until_logged(self, text: str, times: int = 1) -> None:
+        """Wait until its log has a text so often."""
+        wait_until(
+            lambda: self.log.count(text) >= times,
+            LIMIT_S,
+            f"the {self.side} bridge logs {text!r} {times} times",
+        )
+
+    def port(self) -> int:
+        """Wait until it listens, and return where."""
+
+        def bound() -> int | None:
+            assert self.running.exit_code is None, self.log
+            match = _BOUND.search(self.log)
+            return int(match[1]) if match else None
+
+        port = wait_until(bound, LIMIT_S, f"the {self.side} bridge listens")
+        assert port is not None
+        return port
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.running.kill()
+
+    def end(self) -> None:
+        """End it with SIGTERM; it must drain and exit with 0."""
+        if self.child is not None and self.child.exit_code is None:
+            self.child.end_orderly()
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """Return options as the command line has them."""
+    words: list[str] = []
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(option)
+        else:
+            for each in value if isinstance(value, list) else [value]:
+                words += [option, str(each)]
+    return words
+
+
+class BridgedStage:
+    """Two machines.
+
+    Attributes:
+        paradigm: "ClientEnv" or "ServerEnv".
+        children: Starts the children.
+        near: The bridge of the algorithm's machine.
+        far: The bridge of the environment's machine.
+        proxy: Between the two, where there is one.
+        second_proxy: Of the link in the other direction, where both dial.
+    """
+
+    def __init__(
+        self,
+        paradigm: str,
+        children: Children,
+        directory: Path,
+        machines: Machines | None = None,
+    ) -> None:
+        self.paradigm = paradigm
+        self.children = children
+        self._bridges = {}
+        for side in ("near", "far"):
+            place = directory / side
+            place.mkdir(mode=0o700)
+            machine = getattr(machines, side) if machines else None
+            self._bridges[side] = Bridge(self, side, place, machine)
+        self.near, self.far = self._bridges["near"], self._bridges["far"]
+        self._proxies: list[ChaosProxy] = []
+        self._open = contextlib.ExitStack()
+        self._environments: list[Child] = []
+
+    @property
+    def proxy(self) -> ChaosProxy:
+        """The proxy between the bridges."""
+        return self._proxies[0]
+
+    @property
+    def second_proxy(self) -> ChaosProxy:
+        """The proxy of the second link."""
+        return self._proxies[1]
+
+    def other(self, bridge: Bridge) -> Bridge:
+        """Return the other bridge."""
+        return self.far if bridge is self.near else self.near
+
+    def connect(
+        self,
+        *,
+        dialer: str = "near",
+        proxy_host: str = LOOPBACK,
+        both_dial: bool = False,
+        wait: bool = True,
+        **options: Any,
+    ) -> None:
+        """Start both bridges, on loopback with a ChaosProxy between.
+
+        Args:
+            dialer: The side that dials; the other one listens.
+            proxy_host: Under which the dialer dials the proxy.
+            both_dial: Whether the listener dials too, through a second proxy.
+            wait: Whether to wait until the link is up.
+            options: Of both bridges.
+        """
+        dialing = self._bridges[dialer]
+        listening = self.other(dialing)
+        if listening.machine is not None:
+            where = f"{listening.machine.address}:{PORT}"
+            listening.start(listen=[where], insecure=True, **options)
+            listening.port()
+            dialing.start(connect=[where], **options)
+        else:
+            self._listen(listening, both_dial, options)
+            more = {"connect": [self._way_to(listening, proxy_host)], **options}
+            dialing.start(**(dialing.options if both_dial else {}), **more)
+        if wait:
+            self.near.wait_until_logged("is up")
+
+    def _listen(
+        self, listening: Bridge, both_dial: bool, options: dict[str, Any]
+    ) -> None:
+        """Start the bridge that listens; its successors listen at the same port."""
+        if both_dial:
+            with socket.create_server((LOOPBACK, 0)) as free:
+                port = free.getsockname()[1]
+            self.other(listening).options = {"listen": [f"{LOOPBACK}:{port}"]}
+            proxy = self._make_proxy(port)
+            options = {"connect": [f"{LOOPBACK}:{proxy.address[1]}"], **options}
+        listening.start(listen=[f"{LOOPBACK}:0"], **options)
+        listening.options["listen"] = [f"{LOOPBACK}:{listening.port()}"]
+
+    def _way_to(self, listening: Bridge, host: str) -> str:
+        proxy = self._make_proxy(listening.port())
+        self._proxies.reverse()  # the first one is that of the dialer
+        return f"{host}:{proxy.address[1]}"
+
+    def _make_proxy(self, port: int) -> ChaosProxy:
+        proxy = self._open.enter_context(ChaosProxy((LOOPBACK, port)))
+        self._proxies.append(proxy)
+        return proxy
+
+    def environment(self, plan: Plan | None = None, **options: Any) -> Child:
+        """Start a child that plays the environment, on the far machine."""
+        child = self.children.start(
+            play,
+            self.paradigm,
+            plan or [],
+            options,
+            forever=True,
+            env={"RLAY_DIR": str(self.far.directory)},
+        )
+        self._environments.append(child)
+        return child
+
+    def algorithm(self, **options: Any) -> Any:
+        """Return the algorithm's environment, closed at the test's end."""
+        kind = {"ClientEnv": rlay.ClientEnv, "ServerEnv": rlay.ServerEnv}[self.paradigm]
+        options = {
+            "connect_timeout": LIMIT_S,
+            "directory": str(self.near.directory),
+            **options,
+        }
+        env = kind(NAME, **options)
+        self._open.callback(env.close)
+        return env
+
+    def player(self, **options: Any) -> Player:
+        """Return who steps the algorithm's environment, and checks each result."""
+        return Player(self.algorithm(**options))
+
+    def playing(
+        self, *, seed: int = 1, steps: int = 5, **options: Any
+    ) -> tuple[Player, Child]:
+        """Start everything, and play a little.
+
+        Args:
+            seed: Of the episode.
+            steps: To take.
+            options: Of :meth:`connect`.
+
+        Returns:
+            The player and the environment's process.
+        """
+        child = self.environment()
+        self.connect(**options)
+        player = self.player()
+        player.play(seed, steps)
+        return player, child
+
+    def end(self) -> None:
+        """Close everything in order, and assert that nothing is left.
+
+        The algorithm closes, the environment's process ends, both bridges drain and
+        exit with 0, and both directories are empty.
+        """
+        self._open.close()
+        for child in self._environments:
+            if child.exit_code is None:
+                child.end()
+        for bridge in (self.near, self.far):
+            bridge.end()
+        for bridge in (self.near, self.far):
+            assert sorted(os.listdir(bridge.directory)) == [], bridge.side
+            bridge.directory.rmdir()
+
+    def abandon(self) -> None:
+        """Close what this process has open; the test has failed already."""
+        with contextlib.suppress(Exception):
+            self._open.close()
