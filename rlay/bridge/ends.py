@@ -14,6 +14,7 @@ from rlay.errors import (
 from rlay.protocol import slot_layout as at
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
+    KIND_MASK,
     MAX_GREETING_BYTES,
     SLOT_CONTROL_BYTES,
     BellKind,
@@ -24,7 +25,7 @@ from rlay.protocol.constants import (
     PeerState,
 )
 from rlay.transport.directory import ChannelDirectory
-from rlay.transport.ends import CAPABILITIES, MemEnd
+from rlay.transport.ends import CAPABILITIES, GREETING_SEQUENCE, MemEnd
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelFacts, ChannelHeader, EndLine
 from rlay.transport.locks import Probe
@@ -34,6 +35,11 @@ from rlay.transport.stores import End
 Ids = tuple[int, int]
 _RINGS: Final = Capability.FUTEX | Capability.FIFO
 """What the far end can ring means nothing here: the bridge rings."""
+
+
+def is_answer(ids: Ids, hello: Ids) -> bool:
+    """Return whether an answer carries the ids that a Hello drew."""
+    return all(drawn in (0, own) for own, drawn in zip(ids, hello, strict=True))
 
 
 class NotYet(Exception):
@@ -183,6 +189,11 @@ class BridgeEnd(MemEnd):
                 self._saying = None
         return True
 
+    @property
+    def heard(self) -> bool:
+        """Whether the greeting that was said last was taken."""
+        return self._writer.taken
+
     # ------------------------------------------------------------------- slots
 
     def open_slots(self, generation: int) -> tuple[memoryview, SlotGeometry]:
@@ -284,6 +295,29 @@ class BridgeServer(BridgeEnd):
         geometry.write(memory, generation)
         self.header.begin_session(generation, *ids)
         return memory, geometry
+
+    def finish_answer(self, ids: Ids) -> bool:
+        """Finish answering a client as a bridge before this one did not.
+
+        Args:
+            ids: Of the session in the header.
+
+        Returns:
+            Whether its client has a whole Welcome. If not, it still waits for one.
+        """
+        answer = self._writer.buffers[GREETING_SEQUENCE & 1]
+        kind = answer.words[at.KIND_WORD] & KIND_MASK
+        told = answer.incarnation, answer.session
+        if kind != Kind.WELCOME or told != ids or answer.part != (0, 1):
+            return False
+        if self.greeted:
+            # No answer is read before the Hello is taken: to say it again is safe.
+            hello = self.peek_greeting()
+            if hello is None or not is_answer(ids, hello[0]):
+                return False
+            self._writer.publish(GREETING_SEQUENCE)
+            self.skip_greetings()
+        return True
 
     def _say_goodbye(self) -> None:
         try:

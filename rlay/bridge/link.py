@@ -272,7 +272,9 @@ class Link:
     # ------------------------------------------------------------------ dispatching
 
     def _place(self, frame: Frame) -> memoryview | None:
-        if frame.type is FrameType.DATA and self._greeting is None:
+        if self._greeting is not None:
+            self._greeting.check(frame)  # a stranger's body is not even awaited
+        elif frame.type is FrameType.DATA:
             holder = self._holder(frame.channel)
             session = None if holder is None else holder.session
             if session is not None and session.link is self:
@@ -440,7 +442,8 @@ class Link:
         ids = frame.incarnation, frame.session
         words = SlotWords.decode(body)
         if origin is None or not origin.resume(self, frame.channel, ids, words):
-            self.send_lost(frame, PeerState.LOST, CloseReason.VANISHED)
+            # Whether the last request was taken is not known any more.
+            self.send_lost(frame, PeerState.LOST, CloseReason.LINK_DOWN)
 
     def _on_resumed(self, frame: Frame, body: memoryview) -> None:
         mirror = self.mirrors.get(frame.channel)

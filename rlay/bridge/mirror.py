@@ -47,6 +47,9 @@ class Mirror:
         self._watch = registry.watch_lock(end.path, End.CLIENT, self)
         self._hello: tuple[Ids, bytes] | None = None
         self._asked = False  # whether OPEN was sent for that Hello
+        self._untold: Ids | None = (
+            None  # of a session that ended while the link was down
+        )
         self._window: TimerHandle | None = None
         end.bell.listen(self._rung)
 
@@ -61,6 +64,7 @@ class Mirror:
         self.peer_id = link.peer.id if link.peer else 0
         link.mirrors[channel] = self
         self._stop_window()
+        self._tell_of_the_end()
         session = self.session
         if session is None:
             self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
@@ -69,6 +73,16 @@ class Mirror:
         session.detach()
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUME, body, channel, *session.ids))
+
+    def _tell_of_the_end(self) -> None:
+        """Say what could not be said while the link was down: a client went."""
+        ids, self._untold = self._untold, None
+        if ids is not None and self.link is not None:
+            # Nobody knows any more what the client took.
+            body = Ending(PeerState.LOST, CloseReason.LINK_DOWN).encode()
+            self.link.sender.control(
+                pack_frame(FrameType.CLOSE, body, self._channel, *ids)
+            )
 
     def resumed(self, ids: Ids, words: SlotWords) -> None:
         """Go on with the session: the other side still has it."""
@@ -144,17 +158,20 @@ class Mirror:
         session, self.session = self.session, None
         if session is not None:
             ids = session.ids
-            session.detach()
         elif self._hello is not None and self._asked:
             ids = self._hello[0]
         else:
             return
         self._registry.counts.closed[CloseReason(ending.reason).name.lower()] += 1
-        if self.link is not None:
-            body = ending.encode()
-            self.link.sender.control(
-                pack_frame(FrameType.CLOSE, body, self._channel, *ids)
-            )
+        frame = pack_frame(FrameType.CLOSE, ending.encode(), self._channel, *ids)
+        if session is not None and session.link is not None:
+            session.farewell(frame)
+        elif self.link is not None:
+            self.link.sender.control(frame)
+        elif session is not None:
+            self._untold = ids
+        if session is not None:
+            session.detach()
 
     def _rung(self) -> None:
         self.end.continue_greeting()
@@ -251,8 +268,9 @@ class Mirror:
     def _answer(self, kind: Kind, payload: bytes, ids: Ids) -> None:
         self._hello = None
         self._asked = False
-        self.end.skip_greetings()
+        # In this order: a bridge that is killed in between finds the Hello answered.
         self.end.begin_greeting(kind, payload, ids)
+        self.end.skip_greetings()
 
     def lost(self, ids: Ids, ending: Ending) -> None:
         """Take note that the other side has no such session any more.
@@ -302,7 +320,10 @@ class Mirror:
         header = self.end.header
         ids = header.incarnation, header.session
         client = self.end.peer
-        if ids[1] and self._client_held() and client.state == PeerState.ALIVE:
+        here = self._client_held() and client.state == PeerState.ALIVE
+        if ids[1] and not here:
+            self._untold = ids
+        elif ids[1] and self.end.finish_answer(ids):
             try:
                 memory, geometry = self.end.open_slots(header.generation)
                 self.session = Session(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.ends import BridgeClient, NotYet
 from rlay.bridge.session import Session
-from rlay.errors import ChannelError, RLayError
+from rlay.errors import ChannelError, PeerLost, RLayError
 from rlay.protocol.constants import (
     Capability,
     CloseReason,
@@ -182,11 +182,13 @@ class Origin:
         link.send_opening(FrameType.REFUSED, channel, ids, Opening(0, 0, 0, 0), payload)
 
     def _rung(self) -> None:
-        session = self.session
+        session, end = self.session, self._end
         if session is not None:
             session.rung()
             if session.link is not None:
                 session.link.flush()
+            if end is not None and end.greeted:  # to a Hello of a bridge before us
+                end.skip_greetings()
         elif self._opening is not None:
             self._continue_opening()
 
@@ -195,7 +197,10 @@ class Origin:
         assert end is not None  # noqa: S101 - there is one while it opens
         assert opening is not None  # noqa: S101 - the caller looked
         link, channel, ids = opening
-        end.continue_greeting()
+        if not end.continue_greeting() or not end.heard:
+            # Whatever the server says now answers a Hello before ours.
+            end.skip_greetings()
+            return
         try:
             buffer, payload = end.read_greeting()
         except NotYet:
@@ -247,10 +252,11 @@ class Origin:
     def client_gone(self, link: "Link", ids: Ids, ending: Ending) -> None:
         """Take note that the client at the other side of ``link`` is gone."""
         session, opening = self.session, self._opening
-        if session is not None and session.link is link and session.ids == ids:
+        ours = session is not None and session.link in (None, link)
+        if session is not None and ours and session.ids == ids:
             _log.info("the client of %r on %s is gone", self.name, link.name)
             self._leave(CloseReason(ending.reason), PeerState(ending.state))
-        elif opening is not None and opening[0] is link:
+        elif opening is not None and (opening[0], opening[2]) == (link, ids):
             self._leave(CloseReason(ending.reason), PeerState(ending.state))
 
     def _leave(self, reason: CloseReason, state: PeerState) -> None:
@@ -322,6 +328,9 @@ class Origin:
         session, end = self.session, self._end
         if session is None or end is None or session.ids != ids:
             return False
+        if session.link is not None and session.link is not link:
+            # What is still under way on it would be written over what comes now.
+            session.link.end(PeerLost(f"{self.name!r} goes on over a newer link"))
         session.detach()
         self._stop_window()
         session.attach(link, channel)

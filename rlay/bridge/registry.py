@@ -358,7 +358,8 @@ class Registry:
         peer = link.peer.id if link.peer else 0
         for mirror in list(self.mirrors.values()):
             if mirror.link is None and mirror.peer_id == peer:
-                mirror.withdrawn(Ending(PeerState.LOST, CloseReason.VANISHED))
+                # It went while the link was down, and left no last word.
+                mirror.withdrawn(Ending(PeerState.LOST, CloseReason.LINK_DOWN))
 
     def mirror_closed(self, mirror: Mirror) -> None:
         """Forget a mirror."""

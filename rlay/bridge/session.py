@@ -52,6 +52,7 @@ class Session:
         self.name = end.name
         self.link: Link | None = None
         self.channel = 0
+        self._leaving = False
         self._side = side
         self._counts = counts
         request = (geometry.request_offset, geometry.request_capacity)
@@ -84,8 +85,8 @@ class Session:
         self.link, self.channel = link, channel
 
     def detach(self) -> None:
-        """Take note that the link is down."""
-        if self.link is not None:
+        """Take note that the link is down; what goes before a farewell still goes."""
+        if self.link is not None and not self._leaving:
             self.link.sender.cancel(self)
         self.link = None
 
@@ -199,6 +200,7 @@ class Session:
         if link is None:
             return
         self.rung()
+        self._leaving = True
         taken = self.inlet.taken
         if taken == self.inlet.published:
             # A goodbye must not leave it open whether a request was taken.

@@ -304,7 +304,6 @@ class FrameDecoder:
         self._frame: Frame | None = None
         self._body = memoryview(b"")
         self._filled = 0
-        self._discarded = False
         self._greeted = False
         self.frames = 0
 
@@ -342,16 +341,6 @@ class FrameDecoder:
             pass
         self._compact()
 
-    def discard(self) -> None:
-        """Leave the place of the body that is coming, for good; drop its frame.
-
-        For a place that gets another use before the body is whole, as when a session
-        goes on over another link: bytes that are still under way would spoil it.
-        """
-        if self._frame is not None:
-            self._body = memoryview(bytearray(len(self._body)))
-            self._discarded = True
-
     def _advance(self) -> bool:
         """Take one header, or more of a body, from the room; False if it lacks."""
         if self._frame is None:
@@ -383,10 +372,7 @@ class FrameDecoder:
         frame, body = self._frame, self._body
         if frame is None or self._filled < len(body):
             return False
-        discarded = self._discarded
-        self._frame, self._body, self._discarded = None, memoryview(b""), False
-        if discarded:
-            return True
+        self._frame, self._body = None, memoryview(b"")
         if frame.flags & FrameFlag.CRC and zlib.crc32(body) != frame.body_crc:
             raise DamagedFrame(f"the body of a {frame.type.name} is damaged", "$.body")
         self.frames += 1

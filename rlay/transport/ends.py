@@ -28,7 +28,7 @@ CAPABILITIES = (
     | Capability.RECORDS
     | (Capability.FUTEX if futex.AVAILABLE else Capability.NONE)
 )
-_GREETING_SEQUENCE = 1
+GREETING_SEQUENCE = 1
 _NO_SPIN = WaitPolicy(0)
 
 
@@ -97,13 +97,13 @@ class MemEnd:
         """Say a greeting in steps; advance it whenever the last one is taken."""
         if not writer.taken:
             yield
-        buffer = writer.buffers[_GREETING_SEQUENCE & 1]
+        buffer = writer.buffers[GREETING_SEQUENCE & 1]
         buffer.stamp(*ids)
         overflow = buffer.write(int(kind), payload)
         if overflow is None:
-            writer.publish(_GREETING_SEQUENCE)
+            writer.publish(GREETING_SEQUENCE)
         else:
-            yield from writer.parts(_GREETING_SEQUENCE, overflow)
+            yield from writer.parts(GREETING_SEQUENCE, overflow)
 
     def _send_greeting(
         self,

@@ -31,6 +31,7 @@ _REASONS = {
     CloseReason.VANISHED: "because it vanished",
     CloseReason.LINK_DOWN: "because the link to it was down for too long",
 }
+_UNKNOWING = (CloseReason.LINK_DOWN, CloseReason.DRAINING)
 
 
 def resume_window_s() -> float:
@@ -145,13 +146,13 @@ class PeerWatch:
 
         A process that read it has said so in the slot. A bridge says so later than
         the far reader did: until it has told the end of the session, and for a reason
-        other than that it does not know, the message may have been read.
+        other than that it does not know, or goes itself, it may have been read.
         """
         line = self._line
         if line.holder != Holder.BRIDGE:
             return True
         ended = line.state in (PeerState.LOST, PeerState.CLOSED)
-        return ended and line.reason != CloseReason.LINK_DOWN
+        return ended and line.reason not in _UNKNOWING
 
     def check(self) -> bool:
         """Return whether the link is up.

@@ -215,7 +215,7 @@ def test_resume_window_is_that_of_the_code():
 
 def test_greetings_have_sequence_one():
     """A greeting's sequence names its buffer."""
-    assert ends._GREETING_SEQUENCE == 1
+    assert ends.GREETING_SEQUENCE == 1
 
 
 # --- messages -------------------------------------------------------------------------

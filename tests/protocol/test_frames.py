@@ -280,31 +280,6 @@ def test_place_may_refuse():
         receiver.decoder.feed(data(bytes(64))[:64])
 
 
-@pytest.mark.parametrize("came", [64, 100, 10_000, 20_063])
-def test_discarded_body_leaves_its_place_alone(came):
-    """Once its place has another use, nothing more is written there."""
-    place = memoryview(bytearray(20_000))
-    receiver = Receiver(lambda frame: place if frame.total == 20_000 else None)
-    frame = data(b"x" * 20_000)
-    receiver.decoder.feed(frame[:came])
-    before = bytes(place)
-    receiver.decoder.discard()
-    receiver.decoder.feed(frame[came:] + STREAM[1])
-    assert bytes(place) == before
-    assert [body for _, body in receiver.got] == [b"8 bytes."]
-    assert receiver.decoder.frames == 1
-
-
-def test_discard_between_two_frames_does_nothing():
-    """Where no body is coming, there is nothing to drop."""
-    receiver = Receiver()
-    receiver.decoder.discard()
-    receiver.decoder.feed(STREAM[1][:20])
-    receiver.decoder.discard()
-    receiver.decoder.feed(STREAM[1][20:])
-    assert [body for _, body in receiver.got] == [b"8 bytes."]
-
-
 def test_stranger_costs_little_memory():
     """Before a frame that is no greeting has come, there is room for a greeting."""
     receiver = Receiver()

@@ -173,6 +173,7 @@ def test_process_vouches_for_its_slot(peer):
         (PeerState.LINK_DOWN, CloseReason.NONE, False),
         (PeerState.LOST, CloseReason.LINK_DOWN, False),
         (PeerState.CLOSED, CloseReason.LINK_DOWN, False),
+        (PeerState.CLOSED, CloseReason.DRAINING, False),
         (PeerState.LOST, CloseReason.VANISHED, True),
         (PeerState.CLOSED, CloseReason.CLOSED, True),
     ],
