@@ -5,6 +5,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import RLayError
 from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
@@ -73,6 +74,8 @@ class Mirror:
         session.detach()
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUME, body, channel, *session.ids))
+        if ARMED:
+            reach("resume.sent")
 
     def _tell_of_the_end(self) -> None:
         """Say what could not be said while the link was down: a client went."""
@@ -89,6 +92,8 @@ class Mirror:
         session, link = self.session, self.link
         if session is None or link is None or session.ids != ids:
             return
+        if ARMED:
+            reach("resumed.heard")
         session.attach(link, self._channel)
         self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
         session.resume(words)
@@ -213,11 +218,15 @@ class Mirror:
         link, hello = self.link, self._hello
         if link is None or hello is None or self._asked:
             return
+        if ARMED:
+            reach("hello.seen")
         self._asked = True
         ids, payload = hello
         opening = Opening(int(self.end.peer.capabilities), 0, 0, 0)
         link.send_opening(FrameType.OPEN, self._channel, ids, opening, payload)
         link.flush()
+        if ARMED:
+            reach("open.sent")
 
     # ------------------------------------------------------------- from the other side
 
@@ -244,6 +253,8 @@ class Mirror:
             refusal = Refusal(int(self._registry.code_of(error)), str(error))
             self.refused(ids, refusal.encode())
             return
+        if ARMED:
+            reach("slots.made")
         self.session = Session(
             self.end, End.SERVER, memory, geometry, ids, self._registry.counts
         )
@@ -251,6 +262,8 @@ class Mirror:
         if self.link is not None:
             self.session.attach(self.link, self._channel)
         self._answer(Kind.WELCOME, payload, ids)
+        if ARMED:
+            reach("welcome.said")
         _log.info("a session on %r began for %s", self.name, self.end.peer.who)
 
     def _close_at_other_side(self, ids: Ids) -> None:
@@ -288,6 +301,8 @@ class Mirror:
         """Remove the channel: its server is gone. Twice is harmless."""
         if self.end.closed:
             return
+        if ARMED:
+            reach("withdraw.heard")
         reason = CloseReason(ending.reason)
         self._stop_window()
         if self.link is not None:

@@ -5,6 +5,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.ends import BridgeClient, NotYet
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import ChannelError, PeerLost, RLayError
 from rlay.protocol.constants import (
@@ -161,9 +162,13 @@ class Origin:
         except RLayError as error:
             self._refuse(link, channel, ids, self._registry.code_of(error), str(error))
             return
+        if ARMED:
+            reach("hello.opened")
         self._opening = link, channel, ids
         self._end.skip_greetings()
         self._end.begin_greeting(Kind.HELLO, payload, ids)
+        if ARMED:
+            reach("hello.said")
         self._end.bell.listen(self._rung)
 
     def _make_room(self, link: "Link") -> None:
@@ -226,6 +231,8 @@ class Origin:
         self, end: BridgeClient, link: "Link", channel: int, ids: Ids, payload: bytes
     ) -> None:
         self._opening = None
+        if ARMED:
+            reach("welcome.read")
         try:
             session = self._cover(end, ids)
         except RLayError as error:
@@ -241,6 +248,8 @@ class Origin:
             session.generation,
         )
         link.send_opening(FrameType.OPENED, channel, ids, opening, payload)
+        if ARMED:
+            reach("opened.sent")
         _log.info("a session on %r began for %s", self.name, link.name)
 
     def _cover(self, end: BridgeClient, ids: Ids) -> Session:
@@ -251,6 +260,8 @@ class Origin:
 
     def client_gone(self, link: "Link", ids: Ids, ending: Ending) -> None:
         """Take note that the client at the other side of ``link`` is gone."""
+        if ARMED:
+            reach("close.heard")
         session, opening = self.session, self._opening
         ours = session is not None and session.link in (None, link)
         if session is not None and ours and session.ids == ids:
@@ -328,6 +339,8 @@ class Origin:
         session, end = self.session, self._end
         if session is None or end is None or session.ids != ids:
             return False
+        if ARMED:
+            reach("resume.heard")
         if session.link is not None and session.link is not link:
             # What is still under way on it would be written over what comes now.
             session.link.end(PeerLost(f"{self.name!r} goes on over a newer link"))
@@ -337,6 +350,8 @@ class Origin:
         end.line.say(PeerState.ALIVE, CloseReason.NONE)
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUMED, body, channel, *ids))
+        if ARMED:
+            reach("resumed.sent")
         session.resume(words)
         self._registry.counts.resumes += 1
         _log.info("the session on %r goes on over %s", self.name, link.name)

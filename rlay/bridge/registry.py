@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.ends import BridgeServer, facts_of
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.inotify import CLOSE_WRITE, CREATED, REMOVED, Inotify
 from rlay.bridge.metrics import Counts
 from rlay.bridge.mirror import Mirror
@@ -330,6 +331,8 @@ class Registry:
                 self._reject(offer, name, error)
             return
         mirror = Mirror(self, server)
+        if ARMED:
+            reach("mirror.made")
         self.mirrors[name] = mirror
         mirror.attach(link, offer.channel)
         if link.with_bridge:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.errors import SlowPeer
 from rlay.protocol.frames import MAX_BODY_BYTES
 
@@ -114,6 +115,8 @@ class Sender:
                 self.idle_since = time.monotonic()
                 self.stalled_since = None
             self._rest = _without(batch, size)
+            if ARMED and not self._rest:
+                reach("piece.sent" if self._jobs else "message.sent")
             if self._rest:
                 self._wait()
                 return

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.metrics import Counts
 from rlay.bridge.slot_ports import Inlet, Outlet, Ring
 from rlay.protocol import slot_layout as at
@@ -125,6 +126,8 @@ class Session:
         if link is None:
             return
         if self.outlet.has_news():
+            if ARMED:
+                reach("message.queued")
             # It implies that the last message in was taken.
             self.inlet.told = self.inlet.taken
             self._counts.messages[self._direction] += 1
@@ -135,6 +138,8 @@ class Session:
             link.sender.control(
                 pack_frame(FrameType.TAKEN, b"", self.channel, *self.ids, 0, taken)
             )
+            if ARMED:
+                reach("taken.told")
 
     def head(self, offset: int, size: int, total: int, crc: int | None) -> bytes:
         """Return the frame header of a piece of the queued message."""
@@ -170,8 +175,14 @@ class Session:
             self._dropped(frame)
             return
         if self.inlet.filled(frame, self.ids):
+            if ARMED:
+                reach("message.placed")
             self.outlet.mark_answered()
             self.inlet.publish(frame.publication)
+            if ARMED:
+                reach("message.rung")
+        elif ARMED:
+            reach("piece.placed")
 
     def _dropped(self, frame: Frame) -> None:
         """Tell the far end again what it does not know: its TAKEN went astray."""
@@ -190,7 +201,11 @@ class Session:
     def taken(self, frame: Frame) -> None:
         """Take note of a TAKEN."""
         if self.is_of(frame):
+            if ARMED:
+                reach("taken.heard")
             self.outlet.mark_taken(frame.publication)
+            if ARMED:
+                reach("taken.marked")
 
     # ------------------------------------------------------------------ goodbye
 

@@ -12,6 +12,7 @@ Rule 3: the far slot is written only where its last message was taken.
 from collections.abc import Callable
 from typing import Final
 
+from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.metrics import Counts
 from rlay.errors import RemoteProtocolError
 from rlay.protocol import slot_layout as at
@@ -230,6 +231,8 @@ class Inlet(_SlotPort):
         if self._fence is not None:
             self._fence()
         words[_PUBLISHED] = publication
+        if ARMED:
+            reach("message.published")
         if self._fence is not None:
             self._fence()
         if words[at.PUBLISHED_BELL_WORD]:
