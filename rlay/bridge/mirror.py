@@ -30,8 +30,6 @@ class Mirror:
         name: Of the channel here; with the prefix.
         end: The server end.
         link: Over which its server can be reached; None while that is down.
-        peer_id: Of the bridge, or of the direct peer, that has the server; 0 where a
-            bridge before this one knew it.
         session: The session with a client here; None where there is none.
     """
 
@@ -40,7 +38,6 @@ class Mirror:
         self.name = end.name
         self.end = end
         self.link: Link | None = None
-        self.peer_id = 0
         self.session: Session | None = None
         self._registry = registry
         self._channel = 0
@@ -54,6 +51,14 @@ class Mirror:
         self._window: TimerHandle | None = None
         end.bell.listen(self._rung)
 
+    @property
+    def peer_id(self) -> int:
+        """Of the bridge, or of the direct peer, that has the server.
+
+        It is in the header, so that the next bridge knows it too.
+        """
+        return self.end.header.origin
+
     # ------------------------------------------------------------------------ the link
 
     def attach(self, link: "Link", channel: int) -> None:
@@ -62,7 +67,7 @@ class Mirror:
         if old is not None and old is not link:
             old.mirrors.pop(self._channel, None)
         self.link, self._channel = link, channel
-        self.peer_id = link.peer.id if link.peer else 0
+        self.end.header.origin = link.peer.id if link.peer else 0
         link.mirrors[channel] = self
         self._stop_window()
         self._tell_of_the_end()

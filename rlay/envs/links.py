@@ -373,6 +373,7 @@ class ClientLink(AlgorithmLink):
                 f"the environment of {self.channel.name!r} did not close within "
                 f"{limit} s; this end is closed all the same"
             ),
+            counts_link_down=True,
         )
         self._say(
             lambda buffer: self._writer.close(buffer, CloseReason.CLOSED), patience

@@ -242,6 +242,15 @@ class ChannelHeader:
         return self._get(at.HEADER_SESSION_OFFSET)
 
     @property
+    def origin(self) -> int:
+        """Who has the server of a channel that a bridge made; 0 where nobody else."""
+        return self._get(at.HEADER_ORIGIN_OFFSET)
+
+    @origin.setter
+    def origin(self, peer_id: int) -> None:
+        self._put(at.HEADER_ORIGIN_OFFSET, peer_id)
+
+    @property
     def sessions(self) -> int:
         """How many sessions there were."""
         return self._words[at.HEADER_SESSIONS_OFFSET // 4]

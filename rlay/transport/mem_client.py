@@ -131,6 +131,7 @@ class MemClient(MemEnd):
                 f"channel {self.name!r} exists and its server ({self.peer.who}) is "
                 "alive, but it did not answer the greeting",
             ),
+            counts_link_down=True,
         )
 
     def begin_hello(self, hello: Hello, ids: Ids) -> None:

@@ -234,6 +234,7 @@ class MemServer(MemEnd):
             self.client_watch(),
             60.0,
             connecting(60.0, f"the client of {self.name!r} did not read its greeting"),
+            counts_link_down=True,
         )
         try:
             self._send_greeting(self._writer, kind, payload, ids, patience)

@@ -211,7 +211,8 @@ class PeerWatch:
 class Deadline:
     """Patience with a limit: the peer must live, and time must not be up.
 
-    Time during which the link is known to be down does not count.
+    Time during which the link is known to be down does not count, unless it is asked
+    for: a step may wait for its link, somebody who comes or goes does not.
     """
 
     def __init__(
@@ -219,6 +220,8 @@ class Deadline:
         watch: Watch | None,
         timeout_s: float | None,
         error: Callable[[], RLayTimeout],
+        *,
+        counts_link_down: bool = False,
     ) -> None:
         """Set the limit; the time runs from each :meth:`start`, see :meth:`running`.
 
@@ -226,16 +229,23 @@ class Deadline:
             watch: Who must live; None for nobody.
             timeout_s: In seconds, or None to wait for ever.
             error: Makes what is raised when the time is up.
+            counts_link_down: Whether time counts while the link is down.
         """
         self._watch = watch
         self._timeout_s = timeout_s
         self._error = error
+        self._counts_link_down = counts_link_down
         self._began = self._checked = 0.0
         self._runs = False
 
     def running(self) -> "Deadline":
         """Return one whose time runs from now on, over all its waits together."""
-        deadline = Deadline(self._watch, self._timeout_s, self._error)
+        deadline = Deadline(
+            self._watch,
+            self._timeout_s,
+            self._error,
+            counts_link_down=self._counts_link_down,
+        )
         deadline._began = deadline._checked = time.monotonic()
         deadline._runs = True
         return deadline
@@ -258,7 +268,8 @@ class Deadline:
             PeerLost: The peer is gone; or another error of :class:`PeerWatch`.
         """
         now = time.monotonic()
-        if self._watch is not None and not self._watch.check():
+        up = self._watch is None or self._watch.check()
+        if not (up or self._counts_link_down):
             self._began += now - self._checked
         self._checked = now
         if self._timeout_s is None:

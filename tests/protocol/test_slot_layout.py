@@ -35,7 +35,7 @@ def test_greeting_slot_fits_its_area():
 
 def test_ends_do_not_overlap():
     """The two ends' lines lie behind each other and within the page."""
-    assert at.HEADER_SESSIONS_OFFSET + 4 <= at.SERVER_LINE_OFFSET
+    assert at.HEADER_ORIGIN_OFFSET + 8 <= at.SERVER_LINE_OFFSET
     assert at.SERVER_LINE_OFFSET + at.END_LINE_BYTES == at.CLIENT_LINE_OFFSET
     assert at.CLIENT_LINE_OFFSET + at.END_LINE_BYTES <= HEADER_BYTES
     assert at.END_PROGRAM_OFFSET + at.END_PROGRAM_BYTES == at.END_LINE_BYTES
