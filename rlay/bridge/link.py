@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rlay.bridge.mirror import Mirror
     from rlay.bridge.origin import Origin
     from rlay.bridge.registry import Registry
+    from rlay.bridge.session import Session
 
 _log = logging.getLogger("rlay.bridge.link")
 
@@ -62,6 +63,7 @@ class Link:
         peer: Who it is; None before the greeting is done.
         origins: Channels of this machine that were announced here, by number.
         mirrors: Channels of the other machine, by number.
+        sessions: Sessions that go over this link, by the number of their channel.
         sender: The outgoing half.
         counts: What is counted.
         ended: Why the link ended; None while it is up.
@@ -92,6 +94,7 @@ class Link:
         self.dialed = dialed
         self.origins: dict[int, Origin] = {}
         self.mirrors: dict[int, Mirror] = {}
+        self.sessions: dict[int, Session] = {}
         self.sender = Sender(stream.write, stream.wants_room)
         self.counts = LinkCounts()
         self.ended: RLayError | None = None
@@ -275,9 +278,8 @@ class Link:
         if self._greeting is not None:
             self._greeting.check(frame)  # a stranger's body is not even awaited
         elif frame.type is FrameType.DATA:
-            holder = self._holder(frame.channel)
-            session = None if holder is None else holder.session
-            if session is not None and session.link is self:
+            session = self.sessions.get(frame.channel)
+            if session is not None:
                 return session.place(frame)
         return None
 
@@ -308,9 +310,6 @@ class Link:
             self.sender.crc = self.terms.crc
             self.flush()
             self.on_up(self)
-
-    def _holder(self, channel: int) -> "Origin | Mirror | None":
-        return self.origins.get(channel) or self.mirrors.get(channel)
 
     def _ignore(self, frame: Frame, body: memoryview) -> None:
         """Do nothing: this says nothing to a bridge."""
@@ -458,15 +457,13 @@ class Link:
             mirror.lost(ids, Ending.decode(body))
 
     def _on_data(self, frame: Frame, body: memoryview) -> None:
-        holder = self._holder(frame.channel)
-        session = None if holder is None else holder.session
-        if session is not None and session.link is self:
+        session = self.sessions.get(frame.channel)
+        if session is not None:
             session.data(frame)
         else:
             self._registry.counts.dropped["no session"] += 1
 
     def _on_taken(self, frame: Frame, body: memoryview) -> None:
-        holder = self._holder(frame.channel)
-        session = None if holder is None else holder.session
-        if session is not None and session.link is self:
+        session = self.sessions.get(frame.channel)
+        if session is not None:
             session.taken(frame)

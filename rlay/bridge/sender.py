@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.errors import SlowPeer
-from rlay.protocol.frames import MAX_BODY_BYTES
+from rlay.protocol.frames import FRAME_HEADER_BYTES, MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from rlay.bridge.session import Session
@@ -42,7 +42,6 @@ class Sender:
 
     Attributes:
         crc: Whether bodies carry a CRC.
-        idle_since: When something was sent last, on the loop's clock.
         stalled_since: Since when the socket takes nothing; None if it does.
     """
 
@@ -63,7 +62,6 @@ class Sender:
         self._behind: dict[Session, bytes] = {}
         self._rest: list[bytes | memoryview] = []
         self.crc = False
-        self.idle_since = time.monotonic()
         self.stalled_since: float | None = None
 
     def control(self, frame: bytes) -> None:
@@ -80,8 +78,30 @@ class Sender:
             )
 
     def enqueue(self, session: "Session") -> None:
-        """Queue what the session's outlet has queued."""
-        self._jobs.append(_Job(session))
+        """Send what the session's outlet has queued, at once where nothing waits.
+
+        Raises:
+            PeerLost: The connection broke.
+            RemoteProtocolError: The message is not sound.
+        """
+        if self._rest or self._control or self._jobs:
+            self._jobs.append(_Job(session))
+            return
+        message = session.outlet.message()
+        size = len(message)
+        if size > MAX_BODY_BYTES:
+            self._jobs.append(_Job(session))
+            return
+        crc = zlib.crc32(message) if self.crc else None
+        batch = (session.head(0, size, size, crc), message)
+        sent = self._write(batch)
+        session.outlet.sent = session.outlet.queued
+        if sent == FRAME_HEADER_BYTES + size:
+            if ARMED:
+                reach("message.sent")
+            return
+        self._rest = _without(batch, sent)
+        self._wait()
 
     def behind(self, session: "Session", frame: bytes) -> None:
         """Queue a frame that must not overtake what the session still sends."""
@@ -102,6 +122,8 @@ class Sender:
 
     def flush(self) -> None:
         """Give the socket all that it takes."""
+        if not (self._rest or self._control or self._jobs or self._waiting):
+            return
         while True:
             batch = self._rest or self._next_batch()
             if not batch:
@@ -112,7 +134,6 @@ class Sender:
             self._rest = batch
             size = self._write(batch)
             if size:
-                self.idle_since = time.monotonic()
                 self.stalled_since = None
             self._rest = _without(batch, size)
             if ARMED and not self._rest:
@@ -165,7 +186,9 @@ class Sender:
         return size
 
 
-def _without(batch: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
+def _without(
+    batch: Sequence[bytes | memoryview], size: int
+) -> list[bytes | memoryview]:
     """Return what is left of ``batch`` when its first ``size`` bytes are gone."""
     for index, buffer in enumerate(batch):
         if size < len(buffer):

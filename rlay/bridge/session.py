@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.metrics import Counts
 from rlay.bridge.slot_ports import Inlet, Outlet, Ring
+from rlay.errors import RLayError
 from rlay.protocol import slot_layout as at
 from rlay.protocol.frames import Frame, FrameType, pack_frame, pack_header
 from rlay.protocol.link_messages import SlotWords
@@ -56,6 +57,7 @@ class Session:
         self._leaving = False
         self._side = side
         self._counts = counts
+        self._incarnation, self._session = ids
         request = (geometry.request_offset, geometry.request_capacity)
         reply = (geometry.reply_offset, geometry.reply_capacity)
         out, into = (reply, request) if side is End.CLIENT else (request, reply)
@@ -69,7 +71,7 @@ class Session:
             return make_ring(memory, place[0], end.peer, end.store, other)
 
         self.outlet = Outlet(slot(out), out[1], ring(out))
-        self.inlet = Inlet(slot(into), into[1], ring(into), counts)
+        self.inlet = Inlet(slot(into), into[1], ring(into), ids, counts)
         self._direction = "reply" if side is End.CLIENT else "request"
         self.capacities = geometry.request_capacity, geometry.reply_capacity
         self.generation = end.header.generation
@@ -84,12 +86,17 @@ class Session:
     def attach(self, link: "Link", channel: int) -> None:
         """Go on over ``link``, on which the channel has this number."""
         self.link, self.channel = link, channel
+        link.sessions[channel] = self
 
     def detach(self) -> None:
         """Take note that the link is down; what goes before a farewell still goes."""
-        if self.link is not None and not self._leaving:
-            self.link.sender.cancel(self)
-        self.link = None
+        link, self.link = self.link, None
+        if link is None:
+            return
+        if not self._leaving:
+            link.sender.cancel(self)
+        if link.sessions.get(self.channel) is self:
+            del link.sessions[self.channel]
 
     def words(self) -> SlotWords:
         """Return the words of both slots, as RESUME and RESUMED carry them."""
@@ -125,6 +132,12 @@ class Session:
         link = self.link
         if link is None:
             return
+        try:
+            self._pass_on(link)
+        except RLayError as error:
+            link.end(error)
+
+    def _pass_on(self, link: "Link") -> None:
         if self.outlet.has_news():
             if ARMED:
                 reach("message.queued")
@@ -160,7 +173,7 @@ class Session:
 
     def is_of(self, frame: Frame) -> bool:
         """Return whether a frame belongs to this session; count it if not."""
-        if (frame.incarnation, frame.session) == self.ids:
+        if frame.session == self._session and frame.incarnation == self._incarnation:
             return True
         self._counts.dropped["foreign"] += 1
         return False
@@ -174,7 +187,7 @@ class Session:
         if not self.is_of(frame) or frame.publication != self.inlet.coming:
             self._dropped(frame)
             return
-        if self.inlet.filled(frame, self.ids):
+        if self.inlet.filled(frame):
             if ARMED:
                 reach("message.placed")
             self.outlet.mark_answered()

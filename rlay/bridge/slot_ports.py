@@ -9,6 +9,7 @@ Rule 2: ``taken`` of the near slot is set when the far reader has taken, never b
 Rule 3: the far slot is written only where its last message was taken.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,7 @@ from rlay.protocol.frames import Frame
 from rlay.transport.ordering import STORES_ARE_ORDERED, make_fence
 
 Ring = Callable[[int], None]
+_IDS: Final = struct.Struct("<QQ")
 _HALF: Final = 1 << 30
 _COUNT_MASK: Final = (1 << 31) - 1
 _PUBLISHED, _TAKEN = at.PUBLISHED_WORD, at.TAKEN_WORD
@@ -162,10 +164,16 @@ class Inlet(_SlotPort):
     """
 
     def __init__(
-        self, slot: memoryview, capacity: int, ring: Ring, counts: Counts
+        self,
+        slot: memoryview,
+        capacity: int,
+        ring: Ring,
+        ids: tuple[int, int],
+        counts: Counts,
     ) -> None:
         """Cover a slot, and raise its bell for good."""
         super().__init__(slot, capacity, ring)
+        self._ids = _IDS.pack(*ids)
         self.words[at.TAKEN_BELL_WORD] = 1
         self._counts = counts
         self.told = self.words[_TAKEN]
@@ -205,7 +213,7 @@ class Inlet(_SlotPort):
         buffer = self._buffers[frame.publication & 1]
         return buffer[frame.offset : frame.offset + frame.body_bytes]
 
-    def filled(self, frame: Frame, ids: tuple[int, int]) -> bool:
+    def filled(self, frame: Frame) -> bool:
         """Take note that a piece lies in its place; return whether it was the last.
 
         Raises:
@@ -214,13 +222,10 @@ class Inlet(_SlotPort):
         self._filled = frame.offset + frame.body_bytes
         if self._filled != frame.total:
             return False
-        header = self._headers[frame.publication & 1]
-        own = (
-            header[at.INCARNATION_WORD] | header[at.INCARNATION_WORD + 1] << 32,
-            header[at.SESSION_WORD] | header[at.SESSION_WORD + 1] << 32,
-        )
-        size = MESSAGE_HEADER_BYTES + header[at.PAYLOAD_BYTES_WORD]
-        if own != ids or size != frame.total:
+        index = frame.publication & 1
+        own = self._buffers[index][at.INCARNATION_OFFSET : at.PAYLOAD_BYTES_OFFSET]
+        payload_bytes = self._headers[index][at.PAYLOAD_BYTES_WORD]
+        if own != self._ids or MESSAGE_HEADER_BYTES + payload_bytes != frame.total:
             raise RemoteProtocolError("a message's header differs from its frame's")
         return True
 

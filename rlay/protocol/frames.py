@@ -241,11 +241,21 @@ def unpack_header(data: memoryview | bytes) -> Frame:
         raise DecodeError(f"unknown type of frame {kind}", "$.type")
     if flags & ~_KNOWN_FLAGS:
         raise DecodeError(f"unknown flags {flags:#06x}", "$.flags")
-    _check_lengths(known, offset, total, body_bytes)
-    return Frame(
-        known, channel, incarnation, session, sequence, publication, offset, total,
-        body_bytes, flags, body_crc,
+    if known is not _DATA or not (
+        MESSAGE_HEADER_BYTES <= offset + body_bytes <= total <= _MOST_DATA
+        and 0 < body_bytes <= MAX_BODY_BYTES
+    ):
+        _check_lengths(known, offset, total, body_bytes)
+    return tuple.__new__(
+        Frame,
+        (known, channel, incarnation, session, sequence, publication, offset, total,
+         body_bytes, flags, body_crc),
     )  # fmt: skip
+
+
+_DATA: Final = FrameType.DATA
+_MOST_DATA: Final = sum(_PIECES[FrameType.DATA])
+"""What a step checks, written out for speed; a test compares it with the table."""
 
 
 def _check_lengths(known: FrameType, offset: int, total: int, body_bytes: int) -> None:
@@ -269,6 +279,18 @@ def _check_lengths(known: FrameType, offset: int, total: int, body_bytes: int) -
         raise DecodeError(
             f"{body_bytes} bytes at {offset} are no piece of {total}", "$.offset"
         )
+
+
+def _check_place(place: memoryview, size_bytes: int) -> None:
+    if len(place) != size_bytes:
+        raise LocalProtocolError(
+            f"a place of {len(place)} bytes for a body of {size_bytes}"
+        )
+
+
+def _check_body(frame: Frame, body: memoryview) -> None:
+    if frame.flags & FrameFlag.CRC and zlib.crc32(body) != frame.body_crc:
+        raise DamagedFrame(f"the body of a {frame.type.name} is damaged", "$.body")
 
 
 Place = Callable[[Frame], "memoryview | None"]
@@ -337,9 +359,36 @@ class FrameDecoder:
             self._finish()
             return
         self._end += size_bytes
+        if self._frame is None:
+            self._deliver_whole()
         while self._advance():
             pass
         self._compact()
+
+    def _deliver_whole(self) -> None:
+        """Deliver the frames that lie whole in the room: nearly all, nearly always."""
+        room, end = self._room, self._end
+        place, deliver = self._place, self._deliver
+        while self._frame is None and end - self._begin >= FRAME_HEADER_BYTES:
+            start = self._begin + FRAME_HEADER_BYTES
+            frame = unpack_header(room[self._begin : end])
+            size = frame.body_bytes
+            if start + size > end:
+                self._begin_frame(frame)
+                self._begin = start
+                return
+            body = here = room[start : start + size]
+            where = place(frame)
+            if where is not None:
+                _check_place(where, size)
+                where[:] = here
+                body = where
+            self._begin = start + size
+            self._greeted = self._greeted or frame.type not in _GREETINGS
+            if frame.flags:
+                _check_body(frame, body)
+            self.frames += 1
+            deliver(frame, body)
 
     def _advance(self) -> bool:
         """Take one header, or more of a body, from the room; False if it lacks."""
@@ -360,10 +409,7 @@ class FrameDecoder:
         place = self._place(frame)
         if place is None:
             place = memoryview(bytearray(frame.body_bytes))
-        elif len(place) != frame.body_bytes:
-            raise LocalProtocolError(
-                f"a place of {len(place)} bytes for a body of {frame.body_bytes}"
-            )
+        _check_place(place, frame.body_bytes)
         self._frame, self._body, self._filled = frame, place, 0
         self._greeted = self._greeted or frame.type not in _GREETINGS
 
@@ -373,8 +419,7 @@ class FrameDecoder:
         if frame is None or self._filled < len(body):
             return False
         self._frame, self._body = None, memoryview(b"")
-        if frame.flags & FrameFlag.CRC and zlib.crc32(body) != frame.body_crc:
-            raise DamagedFrame(f"the body of a {frame.type.name} is damaged", "$.body")
+        _check_body(frame, body)
         self.frames += 1
         self._deliver(frame, body)
         return True
