@@ -2,6 +2,7 @@
 
 import fnmatch
 import logging
+import os
 from asyncio import AbstractEventLoop
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -47,6 +48,7 @@ _log = logging.getLogger("rlay.bridge.registry")
 LOOKS_S: Final = (0.0, 0.01, 0.05)
 """When to look after a lock file was closed: the kernel tells of it just before it
 lets go of the lock."""
+_FEW: Final = 64
 _CODES: Final[tuple[tuple[type[RLayError], ErrorCode], ...]] = (
     (ChannelBusy, ErrorCode.BUSY),
     (ChannelNoSpace, ErrorCode.NO_SPACE),
@@ -108,7 +110,7 @@ class Registry:
         self._prefix = prefix
         self._max_channels = max_channels
         self._offers: dict[tuple[Link, int], _Offer] = {}
-        self._unreadable: dict[str, str] = {}
+        self._left_alone: dict[str, tuple[int, int]] = {}
         self._inotify = Inotify(loop)
         self._inotify.watch(self.root, CREATED | REMOVED, self.scan)
 
@@ -173,8 +175,14 @@ class Registry:
         for name in names:
             if name not in self.origins and name not in self.mirrors:
                 self._found(name)
+        if len(self._left_alone) > 2 * len(names) + _FEW:
+            left = self._left_alone
+            self._left_alone = {name: left[name] for name in names if name in left}
 
     def _found(self, name: str) -> None:
+        identity = self._identity(name)
+        if identity is None or self._left_alone.get(name) == identity:
+            return
         try:
             check_name(name)
             state = self._kind_of(name)
@@ -182,10 +190,21 @@ class Registry:
                 self._adopt_mirror(name)
             elif state == "channel" and self._shares(name):
                 self._add_origin(name)
+            else:
+                self._left_alone[name] = identity
+        except (ChannelBusy, ChannelNoSpace) as error:  # not now, but soon perhaps
+            _log.debug("channel %r has to wait: %s", name, error)
         except RLayError as error:
-            if self._unreadable.get(name) != str(error):
-                self._unreadable[name] = str(error)
-                _log.debug("channel %r is left alone: %s", name, error)
+            self._left_alone[name] = identity
+            _log.debug("channel %r is left alone: %s", name, error)
+
+    def _identity(self, name: str) -> tuple[int, int] | None:
+        """Return device and inode of a channel's directory; None where it is gone."""
+        try:
+            facts = os.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino
 
     def _shares(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._share)
@@ -217,7 +236,7 @@ class Registry:
 
     def _add_origin(self, name: str) -> Origin | None:
         if len(self.origins) + len(self.mirrors) >= self._max_channels:
-            raise ChannelError(
+            raise ChannelNoSpace(
                 f"{self._max_channels} channels are the limit: raise --max-channels"
             )
         origin = Origin(self, name)
