@@ -22,6 +22,8 @@ import os
 import re
 import socket
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ class Bridge:
         side: "near" or "far".
         directory: Of its channels.
         prefix: Words before the command that starts it.
+        oddity: What is odd in it; see :mod:`tests.support.broken_bridge`.
         child: The process that runs now.
     """
 
@@ -60,25 +63,30 @@ class Bridge:
         self.machine = machine
         self.options: dict[str, Any] = {}
         self.prefix: list[str] = []
+        self.oddity = ""
         self.child: Child | None = None
         self._stage = stage
 
-    def start(self, fault: str = "", **options: Any) -> Child:
+    def start(self, crash_at: str = "", **options: Any) -> Child:
         """Start it, or its successor; options stay those of the first start.
 
         Args:
-            fault: What goes wrong in it; see :mod:`tests.support.broken_bridge`.
+            crash_at: A fault point at which it dies; see ``rlay.bridge.fault_points``.
             options: Of ``rlay bridge``, with underscores.
         """
         self.options = options or self.options
-        program = ["-m", "tests.support.broken_bridge", fault] if fault else []
+        odd = ["-m", "tests.support.broken_bridge", self.oddity]
+        program = odd if self.oddity else []
         command = [sys.executable, *(program or ["-m", "rlay"]), "bridge"]
         command += ["--directory", str(self.directory), *_words(self.options)]
         if self.machine is not None:
             command = self.machine.command(*command)
         command = [*self.prefix, *command]
         self.child = self._stage.children.start_command(
-            command, forever=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+            command,
+            forever=True,
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), "RLAY_CRASH_AT": crash_at},
         )
         return self.child
 
@@ -95,11 +103,16 @@ class Bridge:
 
     def wait_until_logged(self, text: str, times: int = 1) -> None:
         """Wait until its log has a text so often."""
-        wait_until(
-            lambda: self.log.count(text) >= times,
-            LIMIT_S,
-            f"the {self.side} bridge logs {text!r} {times} times",
-        )
+
+        def logged() -> bool:
+            ended = self.running.exit_code is not None  # before reading
+            if self.log.count(text) >= times:
+                return True
+            assert not ended, f"the {self.side} bridge ended without {text!r}"
+            return False
+
+        what = f"the {self.side} bridge logs {text!r} {times} times"
+        wait_until(logged, LIMIT_S, what)
 
     def port(self) -> int:
         """Wait until it listens, and return where."""
@@ -136,6 +149,17 @@ def _words(options: dict[str, Any]) -> list[str]:
     return words
 
 
+@contextlib.contextmanager
+def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Do something in another thread after a time, and wait for it at the end."""
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 class BridgedStage:
     """Two machines.
 
@@ -144,6 +168,7 @@ class BridgedStage:
         children: Starts the children.
         near: The bridge of the algorithm's machine.
         far: The bridge of the environment's machine.
+        processes: Of environments; they end before the bridges do.
         proxy: Between the two, where there is one.
         second_proxy: Of the link in the other direction, where both dial.
     """
@@ -166,7 +191,7 @@ class BridgedStage:
         self.near, self.far = self._bridges["near"], self._bridges["far"]
         self._proxies: list[ChaosProxy] = []
         self._open = contextlib.ExitStack()
-        self._environments: list[Child] = []
+        self.processes: list[Child] = []
 
     @property
     def proxy(self) -> ChaosProxy:
@@ -204,7 +229,8 @@ class BridgedStage:
         listening = self.other(dialing)
         if listening.machine is not None:
             where = f"{listening.machine.address}:{PORT}"
-            listening.start(listen=[where], insecure=True, **options)
+            options = {"insecure": True, **options}
+            listening.start(listen=[where], **options)
             listening.port()
             dialing.start(connect=[where], **options)
         else:
@@ -247,7 +273,7 @@ class BridgedStage:
             forever=True,
             env={"RLAY_DIR": str(self.far.directory)},
         )
-        self._environments.append(child)
+        self.processes.append(child)
         return child
 
     def algorithm(self, **options: Any) -> Any:
@@ -292,7 +318,7 @@ class BridgedStage:
         exit with 0, and both directories are empty.
         """
         self._open.close()
-        for child in self._environments:
+        for child in self.processes:
             if child.exit_code is None:
                 child.end()
         for bridge in (self.near, self.far):
