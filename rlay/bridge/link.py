@@ -105,6 +105,7 @@ class Link:
         self._greeting: DialerGreeting | ListenerGreeting | None = greeting
         self._registry = registry
         self._decoder = FrameDecoder(self._place, self._deliver)
+        self._flushes = False  # soon
         self._openings: dict[tuple[FrameType, int], bytearray] = {}
         self._last_number = -1 if dialed else 0
         self._handlers = self._make_handlers()
@@ -175,6 +176,33 @@ class Link:
                 self.sender.flush()
         except RLayError as error:
             self.end(error)
+
+    def send(self, session: "Session") -> None:
+        """Send what a session has queued.
+
+        Alone on its link it goes at once. Among others it waits for those that were
+        rung in the same turn of the loop, and one system call takes them all.
+
+        Raises:
+            PeerLost: The connection broke.
+            RemoteProtocolError: The message is not sound.
+        """
+        if len(self.sessions) > 1:
+            self.sender.enqueue(session)
+        else:
+            self.sender.send(session)
+
+    def flush_soon(self) -> None:
+        """Send all that the socket takes, once this turn of the loop is over."""
+        if len(self.sessions) <= 1:
+            self.flush()
+        elif not self._flushes:
+            self._flushes = True
+            self.stream.loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushes = False
+        self.flush()
 
     def _writable(self) -> None:
         try:

@@ -189,7 +189,7 @@ class Mirror:
         if session is not None:
             session.rung()
             if session.link is not None:
-                session.link.flush()
+                session.link.flush_soon()
         if self.end.greeted:
             self._greeted()
 

@@ -191,7 +191,7 @@ class Origin:
         if session is not None:
             session.rung()
             if session.link is not None:
-                session.link.flush()
+                session.link.flush_soon()
             if end is not None and end.greeted:  # to a Hello of a bridge before us
                 end.skip_greetings()
         elif self._opening is not None:

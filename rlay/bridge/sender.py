@@ -78,6 +78,14 @@ class Sender:
             )
 
     def enqueue(self, session: "Session") -> None:
+        """Queue what the session's outlet has queued.
+
+        Raises:
+            RemoteProtocolError: The message is not sound.
+        """
+        self._jobs.append(_Job(session))
+
+    def send(self, session: "Session") -> None:
         """Send what the session's outlet has queued, at once where nothing waits.
 
         Raises:

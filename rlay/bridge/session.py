@@ -144,7 +144,7 @@ class Session:
             # It implies that the last message in was taken.
             self.inlet.told = self.inlet.taken
             self._counts.messages[self._direction] += 1
-            link.sender.enqueue(self)
+            link.send(self)
             return
         taken = self.inlet.untold()
         if taken is not None:
