@@ -174,6 +174,8 @@ class Stream:
                 return False
             self.got += size
             received(size)
+            if self._fd < 0:  # what came ended the link
+                return True
             if size < len(room):
                 break
         self._look_whether_broken()
@@ -201,6 +203,8 @@ class Stream:
                 return False
             self.got += len(data)
             self.climb(data, 0, feed)
+            if self._fd < 0:  # what came ended the link
+                return True
             self.flush_layers()
             if len(data) < _READ_BYTES:
                 break

@@ -64,3 +64,16 @@ def test_reset_behind_bytes_is_noticed_at_once(runner, ends, data, layered):
             stream.close()
 
     assert "reset" in runner.run(wait_for_the_end())
+
+
+def test_read_after_the_stream_was_closed_by_what_came_returns():
+    """Bytes that end the link end the reading too, without a look at the socket."""
+    loop = asyncio.new_event_loop()
+    ours, theirs = socket.socketpair()
+    stream = Stream(loop, ours)
+    room = memoryview(bytearray(64))
+    theirs.sendall(b"goodbye")
+    assert stream.read(lambda: room, lambda size: stream.close())
+    assert ours.fileno() == -1
+    theirs.close()
+    loop.close()

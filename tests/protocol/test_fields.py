@@ -78,7 +78,7 @@ def test_optional_space_is_unpacked():
         Fields({"a": []}, "$").optional_space("a")
 
 
-@pytest.mark.parametrize("mode", [None, *AUTORESET_MODES])
+@pytest.mark.parametrize("mode", [None, *sorted(AUTORESET_MODES)])
 def test_autoreset_mode_is_one_of_gymnasiums(mode):
     """Gymnasium's names, or none."""
     assert Fields({"autoreset_mode": mode}, "$").autoreset_mode() == mode
