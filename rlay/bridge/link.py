@@ -146,6 +146,11 @@ class Link:
         return f"{self.peer.machine} ({self.where})" if self.peer else self.where
 
     @property
+    def machine(self) -> str:
+        """The other machine's name; its address before the greeting is done."""
+        return self.peer.machine if self.peer else self.where
+
+    @property
     def up(self) -> bool:
         """Whether the greeting is done and the link has not ended."""
         return self._greeting is None and self.ended is None

@@ -73,6 +73,7 @@ class Origin:
             raise
         self._end: BridgeClient | None = None
         self._opening: tuple[Link, int, Ids] | None = None
+        self._machine = ""  # of the session's client; unknown after a restart
         self._window: TimerHandle | None = None
 
     # ---------------------------------------------------------------------- channel
@@ -157,7 +158,7 @@ class Origin:
                 self._registry.root,
                 self.name,
                 Capability(opening.capabilities),
-                f"a client on {link.peer.machine if link.peer else link.where}",
+                f"a client on {link.machine}",
             )
         except RLayError as error:
             self._refuse(link, channel, ids, self._registry.code_of(error), str(error))
@@ -165,6 +166,7 @@ class Origin:
         if ARMED:
             reach("hello.opened")
         self._opening = link, channel, ids
+        self._machine = link.machine
         self._end.skip_greetings()
         self._end.begin_greeting(Kind.HELLO, payload, ids)
         if ARMED:
@@ -172,11 +174,16 @@ class Origin:
         self._end.bell.listen(self._rung)
 
     def _make_room(self, link: "Link") -> None:
-        """Let go of a session that nobody at the other side knows any more."""
+        """Let go of a session that nobody at the other side knows any more.
+
+        One whose link is down may still be resumed by its own machine: another
+        machine finds the channel busy.
+        """
         session, opening = self.session, self._opening
-        ours = (session is not None and session.link in (None, link)) or (
-            opening is not None and opening[0] is link
-        )
+        ours = opening is not None and opening[0] is link
+        if session is not None:
+            same = self._machine in ("", link.machine)
+            ours = session.link is link or (session.link is None and same)
         if ours:
             self._leave(CloseReason.REPLACED, PeerState.LOST)
 
@@ -347,6 +354,7 @@ class Origin:
         session.detach()
         self._stop_window()
         session.attach(link, channel)
+        self._machine = link.machine
         end.line.say(PeerState.ALIVE, CloseReason.NONE)
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUMED, body, channel, *ids))
