@@ -1,4 +1,4 @@
-"""Rows A1, A2 over a link: what a process took before it died is told with its death."""
+"""Rows A1, A2 over a link: what a process took is told with its death."""
 
 import pytest
 
