@@ -6,21 +6,43 @@ A table of docs/spec is found by the comment in front of it: ``<!-- table: name 
 import json
 import re
 import struct
+import zlib
 from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlay.protocol import constants, delivery, greeting, layout, spaces, tails
+from rlay.errors import RemoteProtocolError
+from rlay.protocol import (
+    constants,
+    control,
+    delivery,
+    frames,
+    greeting,
+    layout,
+    link_greeting,
+    link_messages,
+    spaces,
+    tails,
+)
 from rlay.protocol import slot_layout as at
 from rlay.protocol.agreement import Agreement
 from rlay.protocol.constants import Flag, Kind
+from rlay.protocol.control import unpack_map
 from rlay.protocol.decisions import Operation
+from rlay.protocol.frames import FrameType
+from rlay.protocol.link_messages import (
+    Announcement,
+    Note,
+    Opening,
+    Question,
+    SlotWords,
+)
 from rlay.protocol.numbers import ABSENT, BOOL, DTYPES, FLOAT, INT, SCALAR_CODES
 from rlay.protocol.values import decode_value
 from rlay.transport import ends, peers
-from tests.conformance import cases, make_vectors
+from tests.conformance import cases, frame_cases, make_vectors
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec"
 PAGES = {path.name: path.read_text() for path in sorted(SPEC.glob("*.md"))}
@@ -216,6 +238,163 @@ def test_resume_window_is_that_of_the_code():
 def test_greetings_have_sequence_one():
     """A greeting's sequence names its buffer."""
     assert ends.GREETING_SEQUENCE == 1
+
+
+# --- frames and links -----------------------------------------------------------------
+
+
+def packed_keys(frame_or_body: bytes) -> list[str]:
+    """Return the keys of a map, in their order."""
+    return list(unpack_map(frame_or_body)._data)
+
+
+def greeting_keys() -> dict[str, list[str]]:
+    """Return the keys of each frame of a greeting."""
+    said = frame_cases.GreetingCase().frames()
+    return {kind: packed_keys(bytes.fromhex(data)[64:]) for kind, data in said.items()}
+
+
+def test_header_of_a_frame_is_that_of_the_code():
+    """Fields follow each other; each has the bytes that the code gives it."""
+    rows = table("frame")
+    starts = [int(row[0]) for row in rows]
+    ends_at = [int(row[0]) + int(row[1]) for row in rows]
+    assert starts[1:] == ends_at[:-1]
+    assert ends_at[-1] == frames.FRAME_HEADER_BYTES
+    values: dict[str, int] = {
+        "channel": 0xC0, "body_bytes": 64, "incarnation": 0xA0, "session": 0xB0,
+        "sequence": 0xD0, "publication": 0xE0, "offset": 0xF0, "total": 0xFF0,
+        "body_crc": 0x90,
+    }  # fmt: skip
+    header = frames.pack_header(39, **values)
+    values |= {
+        "version": 1,
+        "type": 39,
+        "flags": 1,
+        "header_crc": zlib.crc32(header[:60]),
+    }
+    values["magic"] = int.from_bytes(b"RLFR", "little")
+    for offset, size, name, _ in rows:
+        start = int(offset)
+        found = int.from_bytes(header[start : start + int(size)], "little")
+        assert found == values.get(name, 0), name
+
+
+def test_types_of_frames_are_those_of_the_code():
+    """Every type has its row."""
+    listed = {row[1]: int(row[0]) for row in table("frame-types")}
+    assert listed == {kind.name: int(kind) for kind in FrameType}
+
+
+@pytest.mark.parametrize("kind", FrameType)
+def test_lengths_of_frames_are_those_of_the_code(kind):
+    """Each type is held to the lengths of its row."""
+    rows = {row[0]: row[1:] for row in table("frame-lengths")}
+    (found,) = [
+        row for types, row in rows.items() if kind.name in types.split(", ")
+    ] or [rows["any other"]]
+    body, front, payload = found
+    most = int(front) + int(payload) if front else int(body)
+    piece = min(most, int(body))
+    frames.unpack_header(frames.pack_header(kind, total=most, body_bytes=piece))
+    for total, size in ((most + 1, piece), (int(body) + 1, int(body) + 1)):
+        with pytest.raises(RemoteProtocolError):
+            frames.unpack_header(frames.pack_header(kind, total=total, body_bytes=size))
+    if front:
+        least = int(front)
+        frames.unpack_header(frames.pack_header(kind, total=least, body_bytes=least))
+        with pytest.raises(RemoteProtocolError):
+            frames.unpack_header(
+                frames.pack_header(kind, total=least - 1, body_bytes=least - 1)
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("link-hello", "HELLO"),
+        ("link-challenge", "CHALLENGE"),
+        ("link-proof", "PROOF"),
+        ("link-welcome", "WELCOME"),
+    ],
+)
+def test_keys_of_a_links_greeting_are_those_of_the_code(name, kind):
+    """Every key of each map has its row."""
+    assert [row[0] for row in table(name)] == greeting_keys()[kind]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("announcement", Announcement("x", 1)),
+        ("question", Question("x")),
+        ("note", Note(7, "text", 2)),
+    ],
+)
+def test_keys_of_control_frames_are_those_of_the_code(name, body):
+    """So have those of the other maps."""
+    assert [row[0] for row in table(name)] == packed_keys(body.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("slot-words", SlotWords), ("opening", Opening)]
+)
+def test_words_of_control_frames_are_those_of_the_code(name, kind):
+    """Four words, in the order of the rows."""
+    rows = table(name)
+    assert [int(row[0]) for row in rows] == [0, 4, 8, 12]
+    names = [row[2] for row in rows]
+    for index, word in enumerate(names):
+        body = kind(**{each: int(each == word) for each in names}).encode()
+        assert body == bytes(4 * index) + b"\1\0\0\0" + bytes(12 - 4 * index)
+
+
+def test_capabilities_of_links_are_those_of_the_code():
+    """Each bit has its row."""
+    listed = {row[1]: int(row[0]) for row in table("link-capabilities")}
+    wanted = {each.name: int(each) for each in link_greeting.LinkCapability if each}
+    assert listed == wanted
+
+
+def test_limits_of_links_are_those_of_the_code():
+    """Each has its value, in the module that keeps it."""
+    homes = (frames, control, link_greeting, link_messages)
+    for name, value, _ in table("link-limits"):
+        found = {
+            vars(home)[name.upper()] for home in homes if name.upper() in vars(home)
+        }
+        assert found == {int(value)}, name
+    assert "at most 64 KiB, nested at most 4 deep" in PAGES["frames.md"]
+    assert f"of at least {link_greeting.MIN_TOKEN_BYTES} bytes" in PAGES["frames.md"]
+
+
+def test_labels_of_macs_are_those_of_the_code():
+    """The words in front of the transcripts."""
+    for label in (link_greeting._DIALER_LABEL, link_greeting._LISTENER_LABEL):
+        assert f'"{label.decode()}"' in PAGES["frames.md"]
+
+
+@pytest.mark.parametrize(
+    "name", ["link-dialer", "link-listener", "mirroring", "announcing"]
+)
+def test_states_of_links_lead_to_states(name):
+    """Each next state is one of the table, or an end."""
+    rows = table(name)
+    states = {state for row in rows for state in row[0].split(", ")}
+    nexts = {row[3] for row in rows}
+    assert nexts <= states | {"UP", "FAILED", "GONE", "same"}
+    words = {word for row in rows for word in re.findall("[A-Z_]{4,}", str(row))}
+    known = {*FrameType.__members__, *constants.ErrorCode.__members__}
+    known |= {*constants.CloseReason.__members__, *constants.PeerState.__members__}
+    known |= {*Kind.__members__}
+    assert words <= known | states
+
+
+def test_codes_of_breaches_are_those_of_the_code():
+    """What ends a link does so with a number that exists."""
+    codes = {row[1] for row in table("link-breaches")} - {""}
+    assert codes <= set(constants.ErrorCode.__members__)
+    assert {"CORRUPT", "PROTOCOL", "AUTH", "VERSION", "TOO_LARGE"} == codes
 
 
 # --- messages -------------------------------------------------------------------------
