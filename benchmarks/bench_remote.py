@@ -37,19 +37,18 @@ _PLACES = (UNPINNED, ONE_CPU)
 _SIZES = {"trivial": 16, **FRAME_BYTES}
 _BIG = "frame-1920x1080x3"
 
-_MANY = 64
+_MANY, _QUICK_MANY = 64, 3
 _LATENCY_S = 0.005
-_IDLE_CHANNELS = 256
+_IDLE_CHANNELS, _QUICK_IDLE_CHANNELS = 256, 5
 _STEPS = 1_000_000
 _SAMPLES = 10
 _ENDURANCE_TIMEOUT_S = 3600
-_DESIGN_CHANNELS = (1, 64, 256)
-# A child of 256 environments is slow to start where cores are few.
+_DESIGN_CHANNELS, _QUICK_DESIGN_CHANNELS = (1, 64, 256), (1, 3)
+# Processes for 256 environments are slow to start where cores are few.
 _SLOW_START = {"connect_timeout_s": 120.0}
 
 _RAW = "raw TCP"
 _BRIDGES = "RLay through two bridges"
-_DIRECT = "RLay direct attach"
 
 
 def _sweep(runs: list[Run], options: argparse.Namespace) -> dict[Any, Results]:
@@ -85,7 +84,6 @@ def _latency_runs(environment: str, place: str) -> list[Run]:
     runs = [
         Run(_RAW, "raw-tcp", place, size),
         Run(_BRIDGES, "bridges", place, size),
-        Run(_DIRECT, "direct", place, size),
     ]
     if environment == "trivial":
         asks = {**size, "paradigm": "client"}
@@ -117,31 +115,32 @@ def latency(out: Report, options: argparse.Namespace) -> None:
 # ------------------------------------------------------------------------ throughput
 
 
-def _throughput_runs(place: str, latency_s: float) -> list[Run]:
+def _throughput_runs(place: str, latency_s: float, channels: int) -> list[Run]:
     between = {"latency_s": latency_s}
-    many = {**between, "channels": _MANY, **_SLOW_START}
-    batch = {**between, "num_envs": _MANY}
+    many = {**between, "channels": channels, **_SLOW_START}
+    batch = {**between, "num_envs": channels}
     # The raw rows say what the proxy between the machines can carry.
     return [
         Run(f"{_RAW}, 1 message", "raw-tcp", place, {**between, "reply_bytes": 192}),
         Run(
-            f"{_RAW}, {_MANY} messages at once",
+            f"{_RAW}, {channels} messages at once",
             "raw-tcp",
             place,
             {**many, "reply_bytes": 192},
         ),
         Run("RLay, 1 channel", "bridges", place, between),
-        Run(f"RLay, {_MANY} channels at once", "bridges", place, many),
-        Run(f"RLay, 1 channel of {_MANY} environments", "bridges", place, batch),
+        Run(f"RLay, {channels} channels at once", "bridges", place, many),
+        Run(f"RLay, 1 channel of {channels} environments", "bridges", place, batch),
     ]
 
 
 def throughput(out: Report, options: argparse.Namespace) -> None:
     """Measure many channels over one pair of bridges, near and far."""
+    channels = _QUICK_MANY if options.quick else _MANY
     headers = ["", "steps/s", "times 1 channel", "p50 us", "p99 us", "bridges: CPU us"]
     for latency_s in (0.0, _LATENCY_S):
         for place in options.place:
-            results = _sweep(_throughput_runs(place, latency_s), options)
+            results = _sweep(_throughput_runs(place, latency_s, channels), options)
             rows = []
             for (label, _), one in results.items():
                 kind = _RAW + ", 1 message" if label.startswith(_RAW) else None
@@ -181,7 +180,6 @@ def frames(out: Report, options: argparse.Namespace) -> None:
                 place,
                 {**size, "channels": 4},
             ),
-            Run(_DIRECT, "direct", place, size),
         ]
         results = _sweep(runs, options)
         rows = [
@@ -202,14 +200,15 @@ def frames(out: Report, options: argparse.Namespace) -> None:
 
 def idle(out: Report, options: argparse.Namespace) -> None:
     """Measure what the bridges use while nothing happens on many channels."""
-    some = {"channels": _IDLE_CHANNELS}
+    channels = _QUICK_IDLE_CHANNELS if options.quick else _IDLE_CHANNELS
+    some = {"channels": channels}
     if not options.quick:
         some["seconds"] = _IDLE_S  # type: ignore[assignment]
     runs = [
         Run("no channels", "idle-channels", UNPINNED, {**some, "channels": 0}),
-        Run(f"{_IDLE_CHANNELS} channels", "idle-channels", UNPINNED, some),
+        Run(f"{channels} channels", "idle-channels", UNPINNED, some),
         Run(
-            f"{_IDLE_CHANNELS} channels, a client on each",
+            f"{channels} channels, a client on each",
             "idle-channels",
             UNPINNED,
             {**some, "sessions": True},
@@ -273,9 +272,7 @@ def endurance(out: Report, options: argparse.Namespace) -> None:
     for run in report.chosen(runs, options.only):
         result = _endure(run, max(1, steps // _SAMPLES))
         rows = [_endurance_row(sample) for sample in result["samples"]]
-        slopes = [
-            f"{_slope(result['samples'], end):+.0f} KiB ({end})" for end in _ENDS
-        ]
+        slopes = [f"{_slope(result['samples'], end):+.0f} KiB ({end})" for end in _ENDS]
         remark = (
             f"Growth of private memory per million steps: {', '.join(slopes)}. "
             f"Files left after close: {result['files_after_close']}."
@@ -300,10 +297,8 @@ _DESIGNS = {BUILT: "on the loop, through a FIFO", THREADS: "a thread for each sl
 def designs(out: Report, options: argparse.Namespace) -> None:
     """Compare the bridge as it is with one of blocking threads."""
     headers = ["", "steps/s", "p50 us", "p99 us", "bridges: CPU us"]
-    for channels in _DESIGN_CHANNELS:
+    for channels in _QUICK_DESIGN_CHANNELS if options.quick else _DESIGN_CHANNELS:
         for place in options.place:
-            if options.quick and channels > 1:
-                channels = 2  # noqa: PLW2901 - to see that it works
             some = {"channels": channels, **_SLOW_START}
             runs = [
                 Run(words, "bridges", place, {**some, "bridge": program})

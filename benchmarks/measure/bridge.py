@@ -1,7 +1,7 @@
 """A bridge that can be asked how many tasks it has.
 
-Usage: ``python -m measure.bridge OPTION...``, the options of ``rlay bridge``. It is that
-command; at each SIGUSR1 it also prints the number of its asyncio tasks.
+Usage: ``python -m measure.bridge OPTION...``, the options of ``rlay bridge``. It is
+that command; at each SIGUSR1 it also prints the number of its asyncio tasks.
 """
 
 from __future__ import annotations

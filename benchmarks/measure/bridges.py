@@ -18,6 +18,7 @@ _START_LIMIT_S = 30.0
 _END_LIMIT_S = 15.0
 _LOOK_S = 0.01
 _LISTENING = re.compile(r"listening on ([\d.]+):(\d+)")
+_LINKED = re.compile(r"link to .* is up")
 
 BUILT = "measure.bridge"
 THREADS = "measure.thread_bridge"
@@ -63,19 +64,24 @@ class Helper:
     def _failed(self, what: str) -> BridgeFailed:
         return BridgeFailed(f"{self._name} {what}:\n{self._log.read_text()[-2000:]}")
 
-    def wait_for_address(self) -> tuple[str, int]:
-        """Wait until it listens, and return where.
+    def wait_for(self, words: re.Pattern[str]) -> re.Match[str]:
+        """Wait until its log has these words.
 
         Raises:
-            BridgeFailed: It does not, or not within 30 s.
+            BridgeFailed: It ended, or has not written them within 30 s.
         """
         deadline = time.monotonic() + _START_LIMIT_S
-        while (found := _LISTENING.search(self._log.read_text())) is None:
+        while (found := words.search(self._log.read_text())) is None:
             if self._process.poll() is not None:
                 raise self._failed("ended")
             if time.monotonic() > deadline:
-                raise self._failed(f"did not listen within {_START_LIMIT_S} s")
+                raise self._failed(f"was not ready within {_START_LIMIT_S} s")
             time.sleep(_LOOK_S)
+        return found
+
+    def wait_for_address(self) -> tuple[str, int]:
+        """Wait until it listens, and return where; raises as :meth:`wait_for`."""
+        found = self.wait_for(_LISTENING)
         return found[1], int(found[2])
 
     def tasks(self) -> int:
@@ -179,6 +185,7 @@ class Bridges(FarBridge):
             bridge = Helper(program, words, self._root / "near.log")
             self.bridges["near bridge"] = bridge
             self._helpers.append(bridge)
+            bridge.wait_for(_LINKED)
         except BaseException:
             self.kill()
             raise

@@ -28,7 +28,8 @@ def _memory(pid: int) -> dict[str, int]:
 
 
 def _files(directory: str) -> int:
-    return sum(1 for path in Path(directory).rglob("*") if not path.is_dir())
+    found = (path for path in Path(directory).rglob("*") if path.suffix != ".log")
+    return sum(1 for path in found if not path.is_dir())
 
 
 def _sample(

@@ -97,8 +97,7 @@ def _open_channels(
     count = spec["channels"]
     try:
         names = [f"bench.{number}" for number in range(count)]
-        for name in names if count > 1 else ["bench"]:
-            envs.append(make(name))
+        envs.extend(map(make, names if count > 1 else ["bench"]))
         for env in envs if count > 1 else []:
             env.reset(seed=0)
     except BaseException:
@@ -149,7 +148,10 @@ def _maker(spec: dict[str, Any], prefix: str, directory: str) -> Callable[[str],
     else:
         kind = rlay.ClientEnv if spec["num_envs"] == 1 else rlay.ClientVectorEnv
     return lambda name: kind(
-        prefix + name, directory=directory, connect_timeout=spec["connect_timeout_s"]
+        prefix + name,
+        directory=directory,
+        connect_timeout=spec["connect_timeout_s"],
+        copy=spec["copy"],
     )
 
 

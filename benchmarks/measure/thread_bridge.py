@@ -118,7 +118,7 @@ def _start_waiter(self: Any, link: Any) -> None:
 
 
 def _patch() -> None:
-    for name in ("control", "enqueue", "behind", "cancel", "flush"):
+    for name in ("control", "enqueue", "send", "behind", "cancel", "flush"):
         setattr(sender.Sender, name, _locked(getattr(sender.Sender, name)))
     begin_sender = sender.Sender.__init__
     begin_session, attach = session.Session.__init__, session.Session.attach
