@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 
 from measure import environments, peers, strategy
-from measure.bridges import Helper
 from measure.placement import Placement, pin
 
 CONNECT_TIMEOUT_S = 30.0
 _EXIT_TIMEOUT_S = 15.0
 # The backend that stands at the other end of each of RLay's environments.
 _RLAY_BACKENDS = {"client-env": "server", "server-env": "client"}
-_REMOTE = ("raw-tcp", "bridges", "direct")
 # Enough to be unpredictable, few enough to stay in the cache.
 _ACTIONS = 256
 
@@ -34,8 +32,7 @@ class Opened:
 
     ``episodic`` says that the caller must reset it at the end of an episode; a
     Gymnasium vector environment does that by itself. ``pids`` are the processes at
-    the other end, ``bridges`` those between, by name. One call of ``step`` steps
-    ``envs`` environments.
+    the other end.
     """
 
     reset: Callable[..., Any]
@@ -44,16 +41,13 @@ class Opened:
     actions: Sequence[Any]
     episodic: bool = True
     pids: list[int] = field(default_factory=list)
-    bridges: dict[str, Helper] = field(default_factory=dict)
-    envs: int = 1
 
 
 class BackendFailed(Exception):
     """The process with the environment did not end with exit code 0."""
 
 
-def start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
-    """Start the process, or processes, with the environment."""
+def _start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
     backend = {
         "kind": kind,
         "environment": spec["environment"],
@@ -61,15 +55,12 @@ def start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
         "directory": spec["directory"],
         "cpu": placement.server_cpu,
         "waiting": spec["waiting"],
-        "channels": spec["channels"],
-        "num_envs": spec["num_envs"],
     }
     command = [sys.executable, "-m", "measure.backend", json.dumps(backend)]
     return subprocess.Popen(command)
 
 
-def end_backend(process: Any) -> None:
-    """Wait for the end of it."""
+def _end_backend(process: Any) -> None:
     try:
         code = process.wait(_EXIT_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -80,8 +71,7 @@ def end_backend(process: Any) -> None:
         raise BackendFailed(f"ended with exit code {code}")
 
 
-def draw_actions(single: bool = True) -> list[Any]:
-    """Return actions to step with, single ones or batches of one."""
+def _actions(single: bool = True) -> list[Any]:
     drawn = np.random.default_rng(0).integers(0, 2, _ACTIONS, dtype=np.int64)
     return list(drawn) if single else [drawn[i : i + 1] for i in range(_ACTIONS)]
 
@@ -89,12 +79,12 @@ def draw_actions(single: bool = True) -> list[Any]:
 def _open_in_process(spec: dict[str, Any], placement: Placement) -> Opened:
     pin(placement.client_cpu)
     env = environments.make(spec["environment"])
-    return Opened(env.reset, env.step, env.close, draw_actions())
+    return Opened(env.reset, env.step, env.close, _actions())
 
 
 def _open_pipe(spec: dict[str, Any], placement: Placement) -> Opened:
     env = peers.PipeEnv(spec["environment"], placement)
-    return Opened(env.reset, env.step, env.close, draw_actions(), pids=env.pids)
+    return Opened(env.reset, env.step, env.close, _actions(), pids=env.pids)
 
 
 def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
@@ -103,7 +93,7 @@ def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
         envs.reset,
         envs.step,
         envs.close,
-        draw_actions(single=False),
+        _actions(single=False),
         episodic=False,
         pids=peers.pids_of(envs.processes),
     )
@@ -112,7 +102,7 @@ def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
 def _open_rlay(kind: str, spec: dict[str, Any], placement: Placement) -> Opened:
     import rlay
 
-    backend = start_backend(kind, spec, placement)
+    backend = _start_backend(kind, spec, placement)
     pin(placement.client_cpu)
     strategy.apply(spec["waiting"])
     make = rlay.ClientEnv if kind == "server" else rlay.ServerEnv
@@ -131,9 +121,9 @@ def _open_rlay(kind: str, spec: dict[str, Any], placement: Placement) -> Opened:
 
     def close() -> None:
         env.close()
-        end_backend(backend)
+        _end_backend(backend)
 
-    actions = draw_actions()
+    actions = _actions()
     if spec["int_actions"]:
         actions = [int(action) for action in actions]
     return Opened(env.reset, env.step, close, actions, pids=[backend.pid])
@@ -152,10 +142,6 @@ def open_contender(spec: dict[str, Any], placement: Placement) -> Opened:
     kind = spec["contender"]
     if kind in _RLAY_BACKENDS:
         return _open_rlay(_RLAY_BACKENDS[kind], spec, placement)
-    if kind in _REMOTE:
-        from measure import remote
-
-        return remote.open_remote(spec, placement)
     opener: Callable[..., Opened] = {
         "in-process": _open_in_process,
         "pipe": _open_pipe,

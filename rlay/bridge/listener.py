@@ -5,13 +5,14 @@ import os
 import socket
 import ssl
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rlay.bridge.link import Link
 from rlay.bridge.stream import Stream, TlsLayer
 from rlay.bridge.tcp import tune
-from rlay.errors import AuthError
+from rlay.bridge.websocket import OriginPolicy, WebSocketFilter
+from rlay.errors import AuthError, LocalProtocolError
 
 _log = logging.getLogger("rlay.bridge.listener")
 
@@ -20,6 +21,7 @@ MAX_STRANGERS: Final = 64
 _BACKLOG: Final = 128
 _PEEK_BYTES: Final = 4
 _TLS_HELLO: Final = 0x16
+_HTTP: Final = b"G"  # of "GET": nothing else that we know begins with it
 
 MakeLink = Callable[[Stream, str, bytes], Link]
 """Makes a link of a stream, an address, and the digest of our certificate."""
@@ -30,6 +32,7 @@ class Listener:
 
     Attributes:
         address: Where it listens: the port is the real one.
+        policy: Which web pages may attach.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Listener:
         may_accept: Callable[[], bool],
         context: Callable[[], ssl.SSLContext | None],
         digest: Callable[[], bytes],
+        policy: OriginPolicy,
     ) -> None:
         """Take over a bound socket.
 
@@ -51,7 +55,9 @@ class Listener:
             may_accept: Whether there is room for one more link.
             context: Returns the TLS context that is in force; None without TLS.
             digest: Returns the digest of our certificate.
+            policy: Which web pages may attach.
         """
+        self.policy = policy
         self._loop = loop
         self._sock = sock
         self._make_link = make_link
@@ -116,7 +122,7 @@ class Listener:
 
     def link_for(self, stream: Stream, where: str) -> Link:
         """Make a link of a stream that speaks frames."""
-        return self._make_link(stream, where, self._digest() if stream.layers else b"")
+        return self._make_link(stream, where, self._digest() if stream.secure else b"")
 
     def tls_context(self) -> ssl.SSLContext | None:
         """Return the TLS context that is in force."""
@@ -161,9 +167,12 @@ class _Stranger:
                 self._refuse("it speaks TLS, and this bridge has no certificate")
                 return
             self._stream.layers.append(TlsLayer(context, server=True))
+            self._stream.layers.append(FirstByte(self._stream, self._listener.policy))
         elif context is not None:
             self._refuse("it does not speak TLS, and this bridge demands it")
             return
+        elif first[:1] == _HTTP:
+            self._stream.layers.append(WebSocketFilter(self._listener.policy))
         elif not b"RLFR".startswith(first[:4]):
             self._refuse(f"it does not speak RLay: it began with {first!r}")
             return
@@ -179,10 +188,49 @@ class _Stranger:
 
         def up(link: Link) -> None:
             self._listener.known(self._stream)
+            for layer in self._stream.layers:
+                if isinstance(layer, WebSocketFilter):
+                    layer.trust()
             on_up(link)
 
         link.on_end, link.on_up = ended, up
         link.read()
+
+
+class FirstByte:
+    """Above TLS, where nobody can look without taking: frames, or WebSocket?
+
+    It is gone from the stream when the first byte has told.
+    """
+
+    def __init__(self, stream: Stream, policy: OriginPolicy) -> None:
+        """Stand on top of a stream's layers."""
+        self._stream = stream
+        self._policy = policy
+
+    def receive(self, data: bytes) -> Sequence[bytes]:
+        """Make place for whoever understands this; return what that makes of it."""
+        layers = self._stream.layers
+        if layers[-1] is not self:  # more of what came with the first byte
+            found = layers[-1]
+            return found.receive(data) if isinstance(found, WebSocketFilter) else [data]
+        layers.pop()
+        if data[:1] != _HTTP:
+            return [data]
+        websocket = WebSocketFilter(self._policy)
+        layers.append(websocket)
+        return websocket.receive(data)
+
+    def send(self, data: bytes) -> None:
+        """Refuse: who accepts does not speak first."""
+        raise LocalProtocolError("the listener has nothing to say yet")
+
+    def data_to_send(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def close(self) -> None:
+        """Say nothing."""
 
 
 def address_text(address: "tuple[object, ...]") -> str:

@@ -16,7 +16,9 @@ from rlay.bridge.link import Link
 from rlay.bridge.listener import Listener
 from rlay.bridge.presence import Presence
 from rlay.bridge.registry import Registry
+from rlay.bridge.settings import is_loopback
 from rlay.bridge.stream import Stream
+from rlay.bridge.websocket import OriginPolicy
 from rlay.errors import AuthError, ChannelBusy, ChannelError, RLayError
 from rlay.protocol.constants import CloseReason
 from rlay.protocol.frames import FrameType, pack_frame
@@ -58,23 +60,26 @@ class Keys:
         """Read them again; links that are up stay up."""
         settings = self._settings
         path = settings.token_file
-        self.token = None if path is None else credentials.load_token(path)
-        self.server: ssl.SSLContext | None = None
-        self.digest = b""
+        token = None if path is None else credentials.load_token(path)
+        server, digest, client = None, b"", None
         if settings.tls_cert is not None and settings.tls_key is not None:
-            self.server = credentials.server_context(
+            server = credentials.server_context(
                 settings.tls_cert, settings.tls_key, settings.tls_client_ca
             )
             der = credentials.load_certificate(settings.tls_cert)
-            self.digest = credentials.certificate_digest(der)
-        self.client: ssl.SSLContext | None = None
+            digest = credentials.certificate_digest(der)
         if settings.dials_tls:
-            self.client = credentials.client_context(
+            client = credentials.client_context(
                 settings.tls_ca,
                 settings.tls_cert,
                 settings.tls_key,
                 settings.tls_fingerprint,
             )
+        # All of them or none: one that cannot be read leaves the old ones in force.
+        self.token: bytes | None = token
+        self.server: ssl.SSLContext | None = server
+        self.digest = digest
+        self.client: ssl.SSLContext | None = client
 
     def check(self, certificate: bytes | None) -> bytes:
         """Check a listener's certificate against a pin; return its digest.
@@ -151,7 +156,7 @@ class Bridge:
         )
 
     def _accepted(self, stream: Stream, where: str, digest: bytes) -> Link:
-        plain = not stream.layers and not where.startswith(_LOOPBACKS)
+        plain = not stream.secure and not where.startswith(_LOOPBACKS)
         greeting = ListenerGreeting(
             self.registry.identity,
             self._keys.token,
@@ -161,7 +166,7 @@ class Bridge:
         return self._made(Link(stream, greeting, self.registry, where, dialed=False))
 
     def _dialed(self, stream: Stream, where: str, digest: bytes) -> Link:
-        plain = not stream.layers and not where.startswith(_LOOPBACKS)
+        plain = not stream.secure and not where.startswith(_LOOPBACKS)
         greeting = DialerGreeting(
             self.registry.identity,
             self._keys.token,
@@ -220,7 +225,13 @@ class Bridge:
         Raises:
             ChannelError: An address cannot be used.
         """
-        for endpoint in self.settings.listen:
+        settings = self.settings
+        for endpoint in settings.listen:
+            policy = OriginPolicy(
+                settings.allow_origin,
+                loopback=is_loopback(endpoint.host),
+                token=settings.token_file is not None,
+            )
             for sock in _bind(endpoint.host, endpoint.port):
                 listener = Listener(
                     self._loop,
@@ -229,6 +240,7 @@ class Bridge:
                     may_accept=self._may_accept,
                     context=lambda: self._keys.server,
                     digest=lambda: self._keys.digest,
+                    policy=policy,
                 )
                 self.listeners.append(listener)
                 _log.info("listening on %s", listener.address)

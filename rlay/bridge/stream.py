@@ -1,5 +1,6 @@
 """A socket on the loop: plain, or through layers such as TLS and WebSocket."""
 
+import contextlib
 import os
 import socket
 import ssl
@@ -7,9 +8,11 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from rlay.errors import AuthError, PeerLost
+from rlay.errors import AuthError, PeerLost, SlowPeer
 
 _READ_BYTES: Final = 64 * 1024
+_MOST_PENDING_BYTES: Final = 16 * 1024 * 1024
+"""Of what layers made: far more than one batch of frames."""
 _READS: Final = 8
 """How often one link may be read before the others have their turn."""
 
@@ -25,6 +28,9 @@ class Layer(Protocol):
 
     def data_to_send(self) -> bytes:
         """Return what must go below, once."""
+
+    def close(self) -> None:
+        """Say goodbye to the other side, as far as it is there."""
 
 
 class TlsLayer:
@@ -99,6 +105,11 @@ class TlsLayer:
     def data_to_send(self) -> bytes:
         """Return ciphertext for the socket."""
         return self._outgoing.read()
+
+    def close(self) -> None:
+        """Say that nothing follows, so that the end is not taken for a cut."""
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            self._tls.unwrap()  # it raises: the answer is not awaited
 
 
 def _tls_text(error: ssl.SSLError) -> str:
@@ -266,6 +277,8 @@ class Stream:
                 raise PeerLost(f"the connection broke: {error.strerror}") from error
             self.sent += size
             self._pending = self._pending[size:]
+        if len(self._pending) > _MOST_PENDING_BYTES:  # answers that nobody reads
+            raise SlowPeer(f"{len(self._pending)} bytes wait for the other side")
         if self._pending:
             self.wants_room(True)
         return not self._pending
@@ -273,7 +286,20 @@ class Stream:
     def close(self) -> None:
         """Close the socket. Twice is harmless."""
         if self._fd >= 0:
+            self._say_goodbye()
             self.loop.remove_reader(self._fd)
             self.wants_room(False)
             self._fd = -1
             self.sock.close()
+
+    def _say_goodbye(self) -> None:
+        """Send what the layers still have, such as why the other side is refused."""
+        with contextlib.suppress(PeerLost):
+            for layer in reversed(self.layers):
+                layer.close()
+                self.flush_layers()
+
+    @property
+    def secure(self) -> bool:
+        """Whether it goes through TLS."""
+        return any(isinstance(layer, TlsLayer) for layer in self.layers)
