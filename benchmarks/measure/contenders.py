@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from measure import environments, peers, strategy
+from measure.bridges import Helper
 from measure.placement import Placement, pin
 
 CONNECT_TIMEOUT_S = 30.0
 _EXIT_TIMEOUT_S = 15.0
 # The backend that stands at the other end of each of RLay's environments.
 _RLAY_BACKENDS = {"client-env": "server", "server-env": "client"}
+_REMOTE = ("raw-tcp", "bridges", "direct")
 # Enough to be unpredictable, few enough to stay in the cache.
 _ACTIONS = 256
 
@@ -32,7 +34,8 @@ class Opened:
 
     ``episodic`` says that the caller must reset it at the end of an episode; a
     Gymnasium vector environment does that by itself. ``pids`` are the processes at
-    the other end.
+    the other end, ``bridges`` those between, by name. One call of ``step`` steps
+    ``envs`` environments.
     """
 
     reset: Callable[..., Any]
@@ -41,13 +44,16 @@ class Opened:
     actions: Sequence[Any]
     episodic: bool = True
     pids: list[int] = field(default_factory=list)
+    bridges: dict[str, Helper] = field(default_factory=dict)
+    envs: int = 1
 
 
 class BackendFailed(Exception):
     """The process with the environment did not end with exit code 0."""
 
 
-def _start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
+def start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
+    """Start the process, or processes, with the environment."""
     backend = {
         "kind": kind,
         "environment": spec["environment"],
@@ -55,12 +61,15 @@ def _start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any
         "directory": spec["directory"],
         "cpu": placement.server_cpu,
         "waiting": spec["waiting"],
+        "channels": spec["channels"],
+        "num_envs": spec["num_envs"],
     }
     command = [sys.executable, "-m", "measure.backend", json.dumps(backend)]
     return subprocess.Popen(command)
 
 
-def _end_backend(process: Any) -> None:
+def end_backend(process: Any) -> None:
+    """Wait for the end of it."""
     try:
         code = process.wait(_EXIT_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -71,7 +80,8 @@ def _end_backend(process: Any) -> None:
         raise BackendFailed(f"ended with exit code {code}")
 
 
-def _actions(single: bool = True) -> list[Any]:
+def draw_actions(single: bool = True) -> list[Any]:
+    """Return actions to step with, single ones or batches of one."""
     drawn = np.random.default_rng(0).integers(0, 2, _ACTIONS, dtype=np.int64)
     return list(drawn) if single else [drawn[i : i + 1] for i in range(_ACTIONS)]
 
@@ -79,12 +89,12 @@ def _actions(single: bool = True) -> list[Any]:
 def _open_in_process(spec: dict[str, Any], placement: Placement) -> Opened:
     pin(placement.client_cpu)
     env = environments.make(spec["environment"])
-    return Opened(env.reset, env.step, env.close, _actions())
+    return Opened(env.reset, env.step, env.close, draw_actions())
 
 
 def _open_pipe(spec: dict[str, Any], placement: Placement) -> Opened:
     env = peers.PipeEnv(spec["environment"], placement)
-    return Opened(env.reset, env.step, env.close, _actions(), pids=env.pids)
+    return Opened(env.reset, env.step, env.close, draw_actions(), pids=env.pids)
 
 
 def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
@@ -93,7 +103,7 @@ def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
         envs.reset,
         envs.step,
         envs.close,
-        _actions(single=False),
+        draw_actions(single=False),
         episodic=False,
         pids=peers.pids_of(envs.processes),
     )
@@ -102,7 +112,7 @@ def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
 def _open_rlay(kind: str, spec: dict[str, Any], placement: Placement) -> Opened:
     import rlay
 
-    backend = _start_backend(kind, spec, placement)
+    backend = start_backend(kind, spec, placement)
     pin(placement.client_cpu)
     strategy.apply(spec["waiting"])
     make = rlay.ClientEnv if kind == "server" else rlay.ServerEnv
@@ -121,9 +131,9 @@ def _open_rlay(kind: str, spec: dict[str, Any], placement: Placement) -> Opened:
 
     def close() -> None:
         env.close()
-        _end_backend(backend)
+        end_backend(backend)
 
-    actions = _actions()
+    actions = draw_actions()
     if spec["int_actions"]:
         actions = [int(action) for action in actions]
     return Opened(env.reset, env.step, close, actions, pids=[backend.pid])
@@ -142,6 +152,10 @@ def open_contender(spec: dict[str, Any], placement: Placement) -> Opened:
     kind = spec["contender"]
     if kind in _RLAY_BACKENDS:
         return _open_rlay(_RLAY_BACKENDS[kind], spec, placement)
+    if kind in _REMOTE:
+        from measure import remote
+
+        return remote.open_remote(spec, placement)
     opener: Callable[..., Opened] = {
         "in-process": _open_in_process,
         "pipe": _open_pipe,

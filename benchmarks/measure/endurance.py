@@ -1,7 +1,7 @@
 """The measured process of an endurance run.
 
 Usage: ``python -m measure.endurance JSON``. Steps a pair and prints one line of JSON
-with what both processes hold at the start, at every sample and at the end.
+with what all processes hold at the start, at every sample and at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from measure.bridges import Helper
 from measure.contenders import Opened, open_contender
 from measure.placement import placement
 
@@ -27,16 +28,22 @@ def _memory(pid: int) -> dict[str, int]:
 
 
 def _files(directory: str) -> int:
-    return sum(1 for path in Path(directory).rglob("*") if not path.is_dir())
+    found = (path for path in Path(directory).rglob("*") if path.suffix != ".log")
+    return sum(1 for path in found if not path.is_dir())
 
 
-def _sample(steps: int, pids: dict[str, int], directory: str) -> dict[str, Any]:
+def _sample(
+    steps: int, pids: dict[str, int], bridges: dict[str, Helper], directory: str
+) -> dict[str, Any]:
     sample: dict[str, Any] = {"steps": steps, "files": _files(directory)}
+    pids = {**pids, **{end: bridge.pid for end, bridge in bridges.items()}}
     for end, pid in pids.items():
         sample[end] = {
             **_memory(pid),
             "descriptors": len(list(Path(f"/proc/{pid}/fd").iterdir())),
         }
+    for end, bridge in bridges.items():
+        sample[end]["tasks"] = bridge.tasks()
     return sample
 
 
@@ -53,10 +60,11 @@ def main() -> None:
     opened.reset(seed=0)
     pids = {"algorithm": os.getpid(), "environment": opened.pids[0]}
     actions = itertools.cycle(opened.actions)
-    samples = [_sample(0, pids, spec["directory"])]
+    samples = [_sample(0, pids, opened.bridges, spec["directory"])]
     for number in range(1, spec["samples"] + 1):
         _step(opened, spec["every"], actions)
-        samples.append(_sample(number * spec["every"], pids, spec["directory"]))
+        steps = number * spec["every"]
+        samples.append(_sample(steps, pids, opened.bridges, spec["directory"]))
     opened.close()
     left = _files(spec["directory"])
     print(json.dumps({"samples": samples, "files_after_close": left}), flush=True)

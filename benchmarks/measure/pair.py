@@ -25,16 +25,20 @@ _READERS = {"": None, "corners": timing.read_corners}
 def _measure(opened: Opened, spec: dict[str, Any], seconds: float) -> dict[str, float]:
     budget = Budget(seconds, spec["steps"])
     pids = [os.getpid(), *opened.pids]
+    between = [bridge.pid for bridge in opened.bridges.values()]
     before = sum(map(machine.cpu_s, pids))
+    before_between = sum(map(machine.cpu_s, between))
     if spec["episodes"] and opened.episodic:
         timed = timing.time_episodes(opened, budget)
     else:
         timed = timing.time_steps(opened, budget, _READERS[spec["read"]])
     spent = sum(map(machine.cpu_s, pids)) - before
-    result = timing.summarize(*timed)
+    spent_between = sum(map(machine.cpu_s, between)) - before_between
+    result = timing.summarize(*timed, opened.envs)
     return {
         **result,
         "cpu_us_per_step": spent / result["steps"] * 1e6,
+        "bridges_cpu_us_per_step": spent_between / result["steps"] * 1e6,
         "loop_ns": timing.loop_ns(),
     }
 

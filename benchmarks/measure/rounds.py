@@ -36,8 +36,8 @@ class Run:
 
     Attributes:
         label: The row's name in the table.
-        contender: "in-process", "client-env", "server-env", "async-vector", "pipe"
-            or "floor".
+        contender: "in-process", "client-env", "server-env", "async-vector", "pipe",
+            "raw-tcp", "bridges", "direct", "idle-channels" or "floor".
         placement: One of :func:`measure.placement.available`.
         options: What differs from :data:`_DEFAULTS`.
     """
@@ -62,6 +62,17 @@ _DEFAULTS: dict[str, Any] = {
     "waiting": strategy.DEFAULT,
     "wait_for_start": False,
     "idle": False,
+    "channels": 1,
+    "num_envs": 1,
+    "sessions": False,
+    "settle_s": 3.0,
+    # Of what is between two machines
+    "paradigm": "server",
+    "bridge": "measure.bridge",
+    "latency_s": 0.0,
+    "connect_timeout_s": 30.0,
+    "reply_bytes": 16,
+    "stream": False,
     # The floor's own
     "mode": "burst",
     "memory": "fresh",
@@ -84,7 +95,9 @@ def command(spec: dict[str, Any]) -> list[str]:
     """Return the command line that measures ``spec``."""
     if spec["contender"] == "floor":
         return floor.command(spec)
-    return [sys.executable, "-m", "measure.pair", json.dumps(spec)]
+    idle = spec["contender"] == "idle-channels"
+    program = "measure.idle_channels" if idle else "measure.pair"
+    return [sys.executable, "-m", program, json.dumps(spec)]
 
 
 def channel_directory() -> tempfile.TemporaryDirectory[str]:

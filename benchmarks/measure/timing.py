@@ -92,14 +92,22 @@ def _loop_ns() -> float:
     return (time.perf_counter_ns() - before) / _LOOP_TURNS
 
 
-def summarize(durations: array[int], elapsed_s: float) -> dict[str, float]:
-    """Return median and 99th percentile in microseconds, and steps per second."""
+def summarize(
+    durations: array[int], elapsed_s: float, envs: int = 1
+) -> dict[str, float]:
+    """Return median and 99th percentile in microseconds, and steps per second.
+
+    Args:
+        durations: Of each call, in nanoseconds.
+        elapsed_s: Of all of them, in seconds.
+        envs: How many environments one call has stepped.
+    """
     ordered = sorted(durations)
     count = len(ordered)
     return {
         "p50_us": ordered[count // 2] / 1e3,
         "p99_us": ordered[count * 99 // 100] / 1e3,
-        "steps_per_s": count / elapsed_s,
-        "steps": count,
+        "steps_per_s": count * envs / elapsed_s,
+        "steps": count * envs,
         "elapsed_s": elapsed_s,
     }

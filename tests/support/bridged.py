@@ -23,7 +23,8 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,16 @@ class Bridge:
         self.running.kill()
 
     def end(self) -> None:
-        """End it with SIGTERM; it must drain and exit with 0."""
-        if self.child is not None and self.child.exit_code is None:
-            self.child.end_orderly()
+        """End it with SIGTERM; it must drain and exit with 0.
+
+        One that was killed gets a successor first, which sweeps what it left.
+        """
+        if self.child is None:
+            return
+        if self.child.exit_code is not None:
+            self.start()
+            wait_until(lambda: self.log, LIMIT_S, "a bridge says something")
+        self.running.end_orderly()
 
 
 def _words(options: dict[str, Any]) -> list[str]:
@@ -147,6 +155,37 @@ def _words(options: dict[str, Any]) -> list[str]:
             for each in value if isinstance(value, list) else [value]:
                 words += [option, str(each)]
     return words
+
+
+@contextlib.contextmanager
+def stepping(player: Player) -> Iterator[Callable[[], int]]:
+    """Step in another thread until the end of the block.
+
+    Gives:
+        A function that says how many steps were taken, and raises what a step raised.
+    """
+    stop = threading.Event()
+    last = 0
+
+    def run() -> None:
+        nonlocal last
+        while not stop.is_set():
+            player.step()
+            last += 1
+
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(run)
+
+        def progress() -> int:
+            if future.done():
+                future.result()
+            return last
+
+        try:
+            yield progress
+        finally:
+            stop.set()
+            future.result(LIMIT_S)
 
 
 @contextlib.contextmanager
@@ -263,20 +302,35 @@ class BridgedStage:
         self._proxies.append(proxy)
         return proxy
 
-    def environment(self, plan: Plan | None = None, **options: Any) -> Child:
-        """Start a child that plays the environment, on the far machine."""
+    def environment(
+        self,
+        plan: Plan | None = None,
+        *,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **options: Any,
+    ) -> Child:
+        """Start a child that plays the environment, on the far machine.
+
+        Args:
+            plan: Its faults; see :mod:`tests.faults.chains`.
+            env: Additions to the child's environment variables.
+            prefix: Words before the command that starts it.
+            options: Of the backend.
+        """
         child = self.children.start(
             play,
             self.paradigm,
             plan or [],
             options,
             forever=True,
-            env={"RLAY_DIR": str(self.far.directory)},
+            env={"RLAY_DIR": str(self.far.directory), **(env or {})},
+            prefix=prefix,
         )
         self.processes.append(child)
         return child
 
-    def algorithm(self, **options: Any) -> Any:
+    def algorithm(self, name: str = NAME, **options: Any) -> Any:
         """Return the algorithm's environment, closed at the test's end."""
         kind = {"ClientEnv": rlay.ClientEnv, "ServerEnv": rlay.ServerEnv}[self.paradigm]
         options = {
@@ -284,13 +338,13 @@ class BridgedStage:
             "directory": str(self.near.directory),
             **options,
         }
-        env = kind(NAME, **options)
+        env = kind(name, **options)
         self._open.callback(env.close)
         return env
 
-    def player(self, **options: Any) -> Player:
+    def player(self, name: str = NAME, **options: Any) -> Player:
         """Return who steps the algorithm's environment, and checks each result."""
-        return Player(self.algorithm(**options))
+        return Player(self.algorithm(name, **options))
 
     def playing(
         self, *, seed: int = 1, steps: int = 5, **options: Any
@@ -319,8 +373,8 @@ class BridgedStage:
         """
         self._open.close()
         for child in self.processes:
-            if child.exit_code is None:
-                child.end()
+            problem = child.end()
+            assert problem is None, problem
         for bridge in (self.near, self.far):
             bridge.end()
         for bridge in (self.near, self.far):

@@ -168,6 +168,7 @@ class Children:
         forever: bool = False,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        prefix: Sequence[str] = (),
     ) -> Child:
         """Start a Python process that calls a function of a test module.
 
@@ -180,13 +181,15 @@ class Children:
                 raises SystemExit in the function, so that it cleans up.
             env: Additions to the environment.
             python: The interpreter.
+            prefix: Words before the command, such as those of another program that
+                runs it.
         """
         name, file = function.__qualname__, inspect.getsourcefile(function)
         if "<locals>" in name or file is None:
             raise ValueError(f"{name} is not at a module's top level")
         bootstrap = "from tests.support.children import run_function; run_function()"
         values = json.dumps(arguments, default=os.fspath)
-        command = [python, "-c", bootstrap, file, name, values]
+        command = [*prefix, python, "-c", bootstrap, file, name, values]
         return self._start(name, command, forever, env)
 
     def start_code(

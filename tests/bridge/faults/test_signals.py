@@ -1,0 +1,184 @@
+"""Rows A12, A18, A19, A20, F3: bridges that are stopped, ended, told to reload."""
+
+import os
+import secrets
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import rlay
+from tests.faults.stage import LIMIT_S, count
+from tests.support.bridged import FAST, later, stepping
+from tests.support.long import LONG
+from tests.support.waiting import wait_until
+
+CHANNELS = 32 if LONG else 3
+SLOW_STEP_S = 1.0
+SLOW = [["step", 0, "sleep", SLOW_STEP_S]]
+
+
+def names():
+    """Return the names of the channels that are used at the same time."""
+    return [f"env.{number}" for number in range(CHANNELS)]
+
+
+# --------------------------------------------------------------------------- A12 and F3
+
+
+def test_a12_stopped_bridge_is_noticed_and_given_up(stage, within):
+    """The kernel answers for it, but its heartbeats do not come: LinkDown."""
+    player, _ = stage.playing(resume_window_s=1, **FAST)
+    stage.far.running.send_signal(signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        with pytest.raises(rlay.LinkDown):
+            player.step()
+        within(FAST["dead_after_s"] + 1, time.monotonic() - begin)
+    finally:
+        stage.far.running.send_signal(signal.SIGCONT)
+    player.play(seed=2, steps=3)
+
+
+def test_f3_everything_sleeps_and_wakes(stage_of_either):
+    """Bridges and environment stand still for longer than death takes: it goes on."""
+    stage = stage_of_either
+    player, chain = stage.playing(**FAST)
+    processes = [stage.near.running, stage.far.running, chain]
+    with stepping(player) as progress:
+        for child in processes:
+            child.send_signal(signal.SIGSTOP)
+        with later(30 if LONG else 2.5, lambda: None):
+            pass
+        for child in processes:
+            child.send_signal(signal.SIGCONT)
+        least = progress() + 3
+        wait_until(lambda: progress() >= least)
+
+
+# -------------------------------------------------------------------------- A18 and A19
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_a18_sigterm_lets_requests_in_flight_be_answered(stage, side):
+    """Each step that had begun has its result, and nothing is left of the bridge."""
+    stage.connect()
+    chains = [stage.environment(SLOW, name=name) for name in names()]
+    players = [stage.player(name) for name in names()]
+    for player in players:
+        player.reset(seed=1)
+    bridge = getattr(stage, side)
+    with ThreadPoolExecutor(CHANNELS) as threads:
+        steps = [threads.submit(player.step) for player in players]
+        for chain in chains:
+            chain.wait_until_printed("step 1 begins")
+        bridge.running.send_signal(signal.SIGTERM)
+        for step in steps:
+            step.result(LIMIT_S)
+    bridge.running.wait(exit_code=0)
+    for player in players:
+        with pytest.raises(rlay.EnvLost):
+            player.step()
+    assert [count(chain, "step 1 ends") for chain in chains] == [1] * CHANNELS
+    if side == "near":
+        assert os.listdir(stage.near.directory) == []
+
+
+def test_a18_draining_bridge_takes_no_new_sessions(stage):
+    """A client that comes while it drains is told so."""
+    stage.connect()
+    chain = stage.environment(SLOW)
+    stage.environment(name="other")
+    player = stage.player()
+    player.reset(seed=1)
+    stage.player("other").env.close()  # it can be reached
+    with ThreadPoolExecutor(1) as threads:
+        step = threads.submit(player.step)
+        chain.wait_until_printed("step 1 begins")
+        stage.far.running.send_signal(signal.SIGTERM)
+        stage.far.wait_until_logged("draining")
+        with pytest.raises(rlay.Draining):
+            stage.player("other")
+        step.result(LIMIT_S)
+    stage.far.running.wait(exit_code=0)
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_a19_second_sigterm_ends_it_at_once(stage, within, side):
+    """The step that it does not wait for is lost, and that is said."""
+    stage.connect()
+    chain = stage.environment([["step", 0, "sleep", 5.0]])
+    player = stage.player()
+    player.reset(seed=1)
+    bridge = getattr(stage, side)
+    with ThreadPoolExecutor(1) as threads:
+        step = threads.submit(player.step)
+        chain.wait_until_printed("step 1 begins")
+        bridge.running.send_signal(signal.SIGTERM)
+        bridge.wait_until_logged("draining")
+        bridge.running.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        bridge.running.wait(exit_code=0)
+        within(0.5, time.monotonic() - begin)
+        with pytest.raises(rlay.EnvLost):
+            step.result(LIMIT_S)
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_a19_killed_while_it_drains(stage, side):
+    """Its successor finds what is left, and the step has its result."""
+    stage.connect()
+    chain = stage.environment(SLOW)
+    player = stage.player()
+    player.reset(seed=1)
+    bridge = getattr(stage, side)
+    with ThreadPoolExecutor(1) as threads:
+        step = threads.submit(player.step)
+        chain.wait_until_printed("step 1 begins")
+        bridge.running.send_signal(signal.SIGTERM)
+        bridge.wait_until_logged("draining")
+        bridge.kill()
+        bridge.start()
+        step.result(LIMIT_S)
+
+
+# --------------------------------------------------------------------------------- A20
+
+
+def write_token(path):
+    """Put a new token into a file that only we can read."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32) + "\n")
+
+
+def test_a20_sighup_takes_a_new_token_and_keeps_sessions(stage, tmp_path):
+    """The session goes on over the old link, then over one with the new token."""
+    token = tmp_path / "token"
+    write_token(token)
+    player, _ = stage.playing(token_file=token)
+    write_token(token)
+    stage.near.running.send_signal(signal.SIGHUP)
+    stage.near.wait_until_logged("were read again")
+    player.step()
+    assert stage.proxy.connections == 1
+    stage.proxy.cut()  # the listener still has the old one
+    stage.far.wait_until_logged("refused")
+    stage.far.running.send_signal(signal.SIGHUP)
+    stage.far.wait_until_logged("were read again")
+    player.step()
+
+
+def test_a20_sighup_with_a_bad_token_keeps_the_old_one(stage, tmp_path):
+    """It says so, and goes on."""
+    token = tmp_path / "token"
+    write_token(token)
+    player, _ = stage.playing(token_file=token)
+    old = token.read_text()
+    token.write_text("short\n")
+    stage.far.running.send_signal(signal.SIGHUP)
+    stage.far.wait_until_logged("kept the old token")
+    token.write_text(old)
+    stage.proxy.cut()
+    player.step()
