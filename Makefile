@@ -12,6 +12,10 @@ GYMNASIUM_FLOOR := $(shell sed -n 's/^ *"gymnasium>=\([0-9.]*\)".*/\1/p' pyproje
 # Warnings of pip (old version, unusable index) help nobody here; errors are still shown.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check --no-input
 PYTEST := -m pytest
+# Most tests wait for other processes, so three of them do not get in each other's way on
+# two cores. WORKERS=0 runs one after another, which is what a debugger wants.
+WORKERS ?= 3
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 IN_GYMNASIUM := -m "not optional_environments"
 
 .PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker fix bench clean
@@ -78,10 +82,11 @@ check: .venv/test.stamp
 	.venv/bin/lint-imports --no-logo
 
 test-main: .venv/test.stamp
-	.venv/bin/python $(PYTEST) $(IN_GYMNASIUM) --ignore=tests/examples
+	.venv/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(IN_GYMNASIUM) --ignore=tests/examples
 
 test-floor: .venv-floor/test.stamp
-	.venv-floor/bin/python $(PYTEST) $(IN_GYMNASIUM) tests/envs tests/test_exports.py
+	.venv-floor/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(IN_GYMNASIUM) tests/envs \
+		tests/test_exports.py
 
 test-examples: .venv-examples/test.stamp
 	.venv-examples/bin/python $(PYTEST) tests/examples
