@@ -364,7 +364,7 @@ class Link:
 
     def _on_bye(self, frame: Frame, body: memoryview) -> None:
         ending = Ending.decode(body)
-        self.said_goodbye = CloseReason(ending.reason or CloseReason.CLOSED)
+        self.said_goodbye = ending.known_reason or CloseReason.CLOSED
         self.end(PeerLost(f"{self.name} said goodbye"))
 
     def _on_error(self, frame: Frame, body: memoryview) -> None:

@@ -172,7 +172,7 @@ class Mirror:
             ids = self._hello[0]
         else:
             return
-        self._registry.counts.closed[CloseReason(ending.reason).name.lower()] += 1
+        self._registry.counts.closed[ending.known_reason.name.lower()] += 1
         frame = pack_frame(FrameType.CLOSE, ending.encode(), self._channel, *ids)
         if session is not None and session.link is not None:
             session.farewell(frame)
@@ -308,7 +308,7 @@ class Mirror:
             return
         if ARMED:
             reach("withdraw.heard")
-        reason = CloseReason(ending.reason)
+        reason = ending.known_reason
         self._stop_window()
         if self.link is not None:
             self.link.mirrors.pop(self._channel, None)

@@ -130,10 +130,10 @@ class Origin:
             link.origins.pop(number, None)
             link.flush()
         self.numbers.clear()
-        self._registry.counts.closed[CloseReason(ending.reason).name.lower()] += (
+        self._registry.counts.closed[ending.known_reason.name.lower()] += (
             self.session is not None
         )
-        self._leave(CloseReason(ending.reason), PeerState.LOST)
+        self._leave(ending.known_reason, PeerState.LOST)
         for watch in self._watches:
             self._registry.forget(watch)
         self._store.close()
@@ -273,9 +273,9 @@ class Origin:
         ours = session is not None and session.link in (None, link)
         if session is not None and ours and session.ids == ids:
             _log.info("the client of %r on %s is gone", self.name, link.name)
-            self._leave(CloseReason(ending.reason), PeerState(ending.state))
+            self._leave(ending.known_reason, PeerState(ending.state))
         elif opening is not None and (opening[0], opening[2]) == (link, ids):
-            self._leave(CloseReason(ending.reason), PeerState(ending.state))
+            self._leave(ending.known_reason, PeerState(ending.state))
 
     def _leave(self, reason: CloseReason, state: PeerState) -> None:
         """Let go of the client end, and tell the server why."""

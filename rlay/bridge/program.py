@@ -17,9 +17,16 @@ from rlay.bridge.listener import Listener
 from rlay.bridge.presence import Presence
 from rlay.bridge.registry import Registry
 from rlay.bridge.settings import is_loopback
+from rlay.bridge.status import StatusFile
 from rlay.bridge.stream import Stream
 from rlay.bridge.websocket import OriginPolicy
-from rlay.errors import AuthError, ChannelBusy, ChannelError, RLayError
+from rlay.errors import (
+    AuthError,
+    ChannelBusy,
+    ChannelError,
+    ProtocolError,
+    RLayError,
+)
 from rlay.protocol.constants import CloseReason
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_greeting import (
@@ -35,12 +42,14 @@ from rlay.transport.directory import ChannelDirectory
 from rlay.transport.software import SOFTWARE
 
 if TYPE_CHECKING:
+    from rlay.bridge.health import HealthServer
     from rlay.bridge.settings import BridgeSettings
 
 _log = logging.getLogger("rlay.bridge")
 
 TICK_S: Final = 1.0
 _DRAIN_LOOK_S: Final = 0.02
+_MOST_ERROR_CHARS: Final = 300
 _LOOPBACKS: Final = ("127.", "::1", "localhost")
 
 
@@ -106,6 +115,7 @@ class Bridge:
         settings: What it was told.
         started_at: On the monotonic clock.
         lag_s: By how much the loop was late when it looked last.
+        last_error: Why a link ended last, or a stranger was refused; "" before.
     """
 
     def __init__(
@@ -123,6 +133,8 @@ class Bridge:
         self.dialers: list[Dialer] = []
         self.started_at = time.monotonic()
         self.lag_s = 0.0
+        self.last_error = ""
+        self._status = StatusFile(directory)
         self._loop = loop
         self._keys = keys
         self._stop = asyncio.Event()
@@ -191,6 +203,10 @@ class Bridge:
         counts.bytes_received += link.stream.got
         if isinstance(error, AuthError):
             counts.auth_failures[type(error).__name__] += 1
+        if isinstance(error, ProtocolError):
+            counts.protocol_errors[type(error).__name__] += 1
+        if not link.said_goodbye:
+            self.last_error = f"{link.name}: {error}"[:_MOST_ERROR_CHARS]
         if link.peer is not None:
             counts.reconnects[type(error).__name__] += 1
             _log.warning("link to %s is down: %s", link.name, error)
@@ -260,7 +276,9 @@ class Bridge:
             self.dialers.append(dialer)
         tasks = [asyncio.create_task(dialer.run()) for dialer in self.dialers]
         tasks.append(asyncio.create_task(self._tick()))
+        health: HealthServer | None = None
         try:
+            health = await self._answer_health()
             await self._wait_for_stop(tasks)
             await self._drain()
         finally:
@@ -268,6 +286,19 @@ class Bridge:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._end()
+            if health is not None:
+                await health.close()
+
+    async def _answer_health(self) -> "HealthServer | None":
+        endpoint = self.settings.health
+        if endpoint is None:
+            return None
+        from rlay.bridge.exposition import probes_of
+        from rlay.bridge.health import HealthServer
+
+        health = HealthServer(probes_of(self))
+        await health.start(endpoint)
+        return health
 
     async def _wait_for_stop(self, tasks: "list[asyncio.Task[None]]") -> None:
         stop = asyncio.create_task(self._stop.wait())
@@ -295,6 +326,7 @@ class Bridge:
                     link.heard_at = max(link.heard_at, now - heartbeat_s)
             last_look = now
             self.registry.tick()
+            self._status.write(self)
             if now - last_beat >= heartbeat_s:
                 last_beat = now
                 for link in list(self.links):
@@ -322,6 +354,7 @@ class Bridge:
         for link in list(self.links):
             link.bye(CloseReason.DRAINING)
         self.registry.close()
+        self._status.remove()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

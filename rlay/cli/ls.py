@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import click
 
+from rlay.bridge.status import read_status
+from rlay.cli.links import print_links, show_links
 from rlay.cli.rates import Rates, steps_of
 from rlay.cli.tables import number, print_table
 from rlay.cli.words import directory_option, json_option, print_json, where
@@ -21,24 +23,38 @@ _COLUMNS: Final = (
 
 
 @click.command()
+@click.option("--links", is_flag=True, help="Only the links of this machine's bridge.")
 @json_option
 @directory_option
-def ls(as_json: bool, directory: str | None) -> None:
+def ls(links: bool, as_json: bool, directory: str | None) -> None:
     """List channels: who holds each end, and how fast they are.
 
     CLASS is the class that the algorithm uses. STEPS counts the requests of the present
     session, resets among them; a batch of environments counts once. Both are read from
     outside, without touching a running session. A stale channel is held by nobody:
     rlay clean removes it.
+
+    Where a bridge serves the directory, its links follow.
     """
+    if links:
+        show_links(directory, as_json=as_json)
+        return
     views = list_channels(directory)
     rates = _rates(views, directory)
     if as_json:
         print_json([as_dict(view, rates.get(view.name)) for view in views])
         return
-    if not views:
+    if views:
+        _print(views, rates)
+    else:
         click.echo(f"no channels in {where(directory)}")
-        return
+    status = read_status(directory)
+    if status is not None:
+        click.echo("")
+        print_links(status)
+
+
+def _print(views: list[ChannelView], rates: dict[str, float | None]) -> None:
     print_table(
         _COLUMNS,
         [_row(view, rates.get(view.name)) for view in views],

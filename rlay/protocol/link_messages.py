@@ -28,6 +28,7 @@ from rlay.protocol.constants import (
     MAX_NUM_ENVS,
     MAX_SLOT_PAYLOAD_BYTES,
     UINT32_MASK,
+    CloseReason,
     ErrorCode,
     Paradigm,
     PeerState,
@@ -160,6 +161,14 @@ class Ending:
 
     state: int
     reason: int
+
+    @property
+    def known_reason(self) -> CloseReason:
+        """The reason; CLOSED where it is one that only newer versions know."""
+        try:
+            return CloseReason(self.reason)
+        except ValueError:
+            return CloseReason.CLOSED
 
     def encode(self) -> bytes:
         """Return the eight bytes."""

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -17,48 +16,17 @@ from rlay.errors import AuthError
 from rlay.protocol.link_messages import Announcement
 from rlay.transport.credentials import certificate_digest, client_context
 from rlay.transport.mem_server import MemServer
-from tests.support.certificates import Authority, Pair
-from tests.support.waiting import wait_until
+from tests.support.bridge_child import LIMIT_S, BridgeChild
+from tests.support.certificates import Authority
 
-LIMIT_S = 30.0
 TOKEN = b"0123456789abcdef"
 OURS = Subprotocol("rlay.1")
-
-
-class Served:
-    """A bridge in a child process.
-
-    Attributes:
-        child: The process.
-        port: Where it listens.
-        pair: Its certificate, if it has one.
-        authority: Who signed that.
-    """
-
-    pair: Pair
-    authority: Authority
-
-    def __init__(self, children, *words):
-        command = [sys.executable, "-m", "rlay", "bridge", "--listen", "127.0.0.1:0"]
-        self.child = children.start_command([*command, *words], forever=True)
-        mark = "listening on 127.0.0.1:"
-        wait_until(lambda: mark in self.child.stderr, LIMIT_S)
-        self.port = int(self.child.stderr.split(mark)[1].split()[0])
-
-    def until_logged(self, text):
-        """Wait until its log says so."""
-        wait_until(lambda: text in self.child.stderr, LIMIT_S, text)
-
-    def end(self):
-        """It ends in order."""
-        self.child.send_signal(signal.SIGTERM)
-        self.child.wait()
 
 
 @pytest.fixture
 def bridge(children):
     """A bridge on loopback, without token and TLS."""
-    served = Served(children)
+    served = BridgeChild(children)
     yield served
     served.end()
 
@@ -71,7 +39,7 @@ def secure(children, tmp_path):
     token = tmp_path / "token"
     token.touch(0o600)
     token.write_bytes(TOKEN)
-    served = Served(
+    served = BridgeChild(
         children, "--token-file", str(token), "--tls-cert", str(pair.cert),
         "--tls-key", str(pair.key),
     )  # fmt: skip
@@ -188,7 +156,7 @@ def test_d8_page_of_somebody_else_may_not(bridge):
 
 def test_named_page_may_attach(children):
     """And then no other one, of this machine or not."""
-    served = Served(children, "--allow-origin", "https://play.example")
+    served = BridgeChild(children, "--allow-origin", "https://play.example")
     with open_plain(served, origin="https://play.example") as websocket:
         probe_of(websocket).greet(None)
     with pytest.raises(InvalidStatus):

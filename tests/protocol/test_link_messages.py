@@ -247,3 +247,12 @@ def test_note_of_another_version_is_a_version_mismatch():
     error = Note(ErrorCode.VERSION, "too old", 7).error()
     assert isinstance(error, errors.VersionMismatch)
     assert (error.ours, error.theirs) == (LINK_VERSION, 7)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(0, CloseReason.NONE), (2, CloseReason.DRAINING), (99, CloseReason.CLOSED)],
+)
+def test_reason_of_a_newer_version_counts_as_closed(number, reason):
+    """A peer cannot make a bridge stumble over a number that it does not know."""
+    assert Ending(PeerState.LOST, number).known_reason is reason

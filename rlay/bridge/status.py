@@ -1,0 +1,161 @@
+"""What a bridge says of itself to programs of its machine, such as ``rlay ls``.
+
+A file beside the channels, replaced whole, at most once a second and only when
+something changed. It counts only while the bridge holds the lock of its presence: what
+a killed one leaves behind is not believed.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from rlay.bridge.presence import FILE_NAME as PRESENCE
+from rlay.errors import ChannelError, ChannelNotFound
+from rlay.transport.directory import ChannelDirectory, create_file, open_file
+from rlay.transport.locks import Probe
+from rlay.transport.software import SOFTWARE
+
+if TYPE_CHECKING:
+    from rlay.bridge.link import Link
+    from rlay.bridge.program import Bridge
+
+_log = logging.getLogger("rlay.bridge.status")
+
+FILE_NAME: Final = ".bridge.json"
+VERSION: Final = 1
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""A thousand links, and room."""
+EVERY_S: Final = 1.0
+_HIDDEN: Final = ".bridge.json.new"
+_MEDIAN, _ALMOST_ALL = 0.5, 0.99
+
+
+def status_of(bridge: "Bridge") -> dict[str, Any]:
+    """Return what there is to know of a bridge, as plain data."""
+    registry, counts = bridge.registry, bridge.registry.counts
+    return {
+        "version": VERSION,
+        "pid": os.getpid(),
+        "software": SOFTWARE,
+        "machine": registry.identity.machine,
+        "listening": [listener.address for listener in bridge.listeners],
+        "draining": registry.draining,
+        "shared": len(registry.origins),
+        "mirrored": len(registry.mirrors),
+        "links": [_link(link) for link in registry.links],
+        "dialed": [
+            {"where": dialer.where, "problem": dialer.problem}
+            for dialer in bridge.dialers
+        ],
+        "sessions": counts.sessions,
+        "resumes": counts.resumes,
+        "reconnects": counts.reconnects.total(),
+        "last_error": bridge.last_error,
+    }
+
+
+def _link(link: "Link") -> dict[str, Any]:
+    peer = link.peer
+    return {
+        "where": link.where,
+        "machine": peer.machine if peer is not None else "",
+        "role": peer.role.value if peer is not None else "",
+        "dialed": link.dialed,
+        "secure": link.stream.secure,
+        "round_trip_p50_s": link.counts.round_trip_s(_MEDIAN),
+        "round_trip_p99_s": link.counts.round_trip_s(_ALMOST_ALL),
+        "channels": len(set(link.origins)) + len(link.mirrors),
+    }
+
+
+class StatusFile:
+    """The file that this bridge writes."""
+
+    def __init__(self, directory: ChannelDirectory) -> None:
+        """Write into a directory of channels."""
+        self._directory = directory
+        self._written = b""
+        self._due = 0.0
+        self._told = False
+
+    def write(self, bridge: "Bridge") -> None:
+        """Write how the bridge fares, if it is time and anything changed.
+
+        A file that cannot be written is told once: channels matter more.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + EVERY_S
+        content = json.dumps(status_of(bridge)).encode()
+        if content == self._written:
+            return
+        try:
+            self._replace(content)
+        except OSError as error:
+            if not self._told:
+                _log.warning("the file for rlay ls is not written: %s", error.strerror)
+            self._told = True
+        else:
+            self._written, self._told = content, False
+
+    def _replace(self, content: bytes) -> None:
+        fd = self._directory.fd
+        with contextlib.suppress(FileNotFoundError):  # of one that was killed
+            os.unlink(_HIDDEN, dir_fd=fd)
+        with open(create_file(fd, _HIDDEN), "wb") as file:
+            file.write(content)
+        os.rename(_HIDDEN, FILE_NAME, src_dir_fd=fd, dst_dir_fd=fd)
+
+    def remove(self) -> None:
+        """Remove the file. Twice is harmless."""
+        for name in (_HIDDEN, FILE_NAME):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._directory.fd)
+
+
+def read_status(
+    directory: str | os.PathLike[str] | None = None,
+) -> dict[str, Any] | None:
+    """Return what the bridge of a directory says of itself; None where there is none.
+
+    Args:
+        directory: Of channels; None for the default.
+
+    Raises:
+        ChannelError: The directory or a file in it is not ours alone.
+    """
+    try:
+        root = ChannelDirectory.open(directory, create=False)
+    except ChannelNotFound:
+        return None
+    with root:
+        if not is_served(root):
+            return None
+        try:
+            path = os.path.join(root.path, FILE_NAME)
+            with open(
+                open_file(root.fd, FILE_NAME, path, writable=False), "rb"
+            ) as file:
+                found = json.loads(file.read(MAX_BYTES))
+        except (ChannelNotFound, ValueError):  # it has just begun, or just ends
+            return None
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        return None
+    return found
+
+
+def is_served(root: ChannelDirectory) -> bool:
+    """Return whether a bridge serves this directory now."""
+    path = os.path.join(root.path, PRESENCE)
+    try:
+        probe = Probe(open_file(root.fd, PRESENCE, path, writable=False), path)
+    except ChannelError:
+        return False
+    try:
+        return probe()
+    finally:
+        probe.close()
