@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from typing import Any
 
@@ -27,7 +26,7 @@ from measure.bridges import BUILT, THREADS
 from measure.environments import FRAME_BYTES
 from measure.placement import ONE_CPU, UNPINNED
 from measure.report import Report, Results, median, number, spread
-from measure.rounds import Run, RunFailed, channel_directory, child_environment, sweep
+from measure.rounds import Run, channel_directory, run_to_end, sweep
 
 _QUICK = {"warmup_s": 0.02, "seconds": 0.05, "steps": 200, "settle_s": 0.1}
 _FULL = {"warmup_s": 1.0, "seconds": 1.5, "steps": 200_000, "settle_s": 5.0}
@@ -45,7 +44,7 @@ _SAMPLES = 10
 _ENDURANCE_TIMEOUT_S = 3600
 _DESIGN_CHANNELS, _QUICK_DESIGN_CHANNELS = (1, 64, 256), (1, 3)
 # Processes for 256 environments are slow to start where cores are few.
-_SLOW_START = {"connect_timeout_s": 120.0}
+_SLOW_START = {"connect_timeout_s": 180.0}
 
 _RAW = "raw TCP"
 _BRIDGES = "RLay through two bridges"
@@ -235,18 +234,8 @@ def _endure(run: Run, every: int) -> dict[str, Any]:
     with channel_directory() as directory:
         spec = run.spec({"samples": _SAMPLES, "every": every})
         spec = {**spec, "directory": directory, "waiting": strategy.DEFAULT}
-        done = subprocess.run(
-            [sys.executable, "-m", "measure.endurance", json.dumps(spec)],
-            stdout=subprocess.PIPE,
-            env=child_environment(),
-            text=True,
-            timeout=_ENDURANCE_TIMEOUT_S,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RunFailed(f"{run.label}: exit code {done.returncode}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+        words = [sys.executable, "-m", "measure.endurance", json.dumps(spec)]
+        return run_to_end(words, run.label, _ENDURANCE_TIMEOUT_S)
 
 
 def _slope(samples: list[dict[str, Any]], end: str) -> float:

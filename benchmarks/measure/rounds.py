@@ -9,9 +9,11 @@ when they are quiet; one that was disturbed all the same is repeated, at most
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,21 +108,48 @@ def channel_directory() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="rlay-bench-", dir=parent)
 
 
+def run_to_end(words: list[str], what: str, limit_s: float) -> dict[str, Any]:
+    """Run a measured process, and return what it printed.
+
+    Whatever it started ends with it, on a failure and on Ctrl-C too.
+
+    Args:
+        words: Its command line.
+        what: It measures, for messages.
+        limit_s: How long it may take.
+
+    Raises:
+        RunFailed: It ended with an error, or not in time.
+    """
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        env=child_environment(),
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"{what}: not done within {limit_s:g} s") from None
+    finally:
+        # Its group: bridges and environments are in it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode != 0:
+        raise RunFailed(f"{what}: exit code {process.returncode}")
+    result: dict[str, Any] = json.loads(output)
+    return result
+
+
 def _attempt(run: Run, budget: dict[str, Any]) -> dict[str, Any]:
     others = machine.Others()
     with channel_directory() as directory:
         spec = {**run.spec(budget), "directory": directory}
-        done = subprocess.run(
-            command(spec),
-            stdout=subprocess.PIPE,
-            env=child_environment(),
-            text=True,
-            timeout=_RUN_TIMEOUT_S,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RunFailed(f"{run.label}, {run.placement}: exit code {done.returncode}")
-    result: dict[str, Any] = json.loads(done.stdout)
+        limit_s = _RUN_TIMEOUT_S + spec["connect_timeout_s"]
+        what = f"{run.label}, {run.placement}"
+        result = run_to_end(command(spec), what, limit_s)
     return {**result, "others_cores": others.cores()}
 
 

@@ -4,7 +4,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 import click
@@ -29,15 +29,21 @@ with rlay.ClientBackend(env, name=sys.argv[2], directory=sys.argv[3]) as backend
 @click.command()
 @directory_option
 def demo(directory: str | None) -> None:
-    """Run CartPole-v1 in a second process, both ways, and measure it.
+    """Run CartPole-v1 in a second process and behind two bridges, and measure it.
 
     Shows that environments behind RLay return what they return in this process, bit
-    for bit, and how many steps per second they make: here, through RLay, and through
-    Gymnasium's own AsyncVectorEnv. Takes about 20 seconds.
+    for bit, and how many steps per second they make: here, through RLay on this
+    machine, through RLay's bridges as if on another one, and through Gymnasium's own
+    AsyncVectorEnv. Takes about 25 seconds.
     """
     logs.configure(quiet=True)
     # The worker is forked: first, so that there is nothing for it to inherit.
-    with _async_vector_env() as vector, _both_ways(where(directory)) as environments:
+    with (
+        _async_vector_env() as vector,
+        _both_ways(where(directory)) as environments,
+        _another_machine() as remote,
+    ):
+        environments.update(remote)
         _prove(environments)
         _measure(vector, environments)
 
@@ -82,6 +88,26 @@ def _both_ways(directory: str) -> Iterator[dict[str, Any]]:
                 raise Failed(f"the game {ending.with_lines()}")
 
 
+@contextmanager
+def _another_machine() -> Iterator[dict[str, Any]]:
+    """Start the environment behind two bridges; without them the demo goes on."""
+    from rlay.cli.demo_machines import NoBridges, environment_behind_bridges
+
+    click.echo(
+        f"3. Another machine serves {ENVIRONMENT}: two bridges, each with channels of "
+        "its own, and\n   loopback between them. The same rlay.ClientEnv steps it from "
+        "here."
+    )
+    with ExitStack() as stack:
+        try:
+            env = stack.enter_context(environment_behind_bridges(ENVIRONMENT))
+        except NoBridges as error:
+            click.echo(f"   Left out: {error}", err=True)
+            yield {}
+        else:
+            yield {"two bridges": env}
+
+
 def _prove(environments: dict[str, Any]) -> None:
     from rlay.cli.demo_contest import make_cartpole
     from rlay.cli.demo_trajectory import first_difference, trajectory
@@ -94,9 +120,10 @@ def _prove(environments: dict[str, Any]) -> None:
             raise Failed(f"{name} differs from the same environment here: {difference}")
     episodes = sum(event.name == "reset" for event in expected)
     click.echo(
-        f"3. Exact: the same {STEPS:,} actions gave the same {STEPS:,} observations, "
+        f"4. Exact: the same {STEPS:,} actions gave the same {STEPS:,} observations, "
         "rewards, flags\n"
-        f"   and infos in all three, bit for bit, over {episodes} episodes."
+        "   and infos here and there, whichever way, bit for bit, over "
+        f"{episodes} episodes."
     )
 
 
@@ -104,14 +131,13 @@ def _measure(vector: Any, environments: dict[str, Any]) -> None:
     from rlay.cli.demo_contest import contest, make_cartpole
 
     click.echo(
-        "4. Fast: steps per second, measured now (the median of alternating runs)."
+        "5. Fast: steps per second, measured now (the median of alternating runs)."
     )
     with closing(make_cartpole()) as here:
         results = contest(
             {
                 "in this process": here,
-                "RLay, ClientEnv": environments["ClientEnv"],
-                "RLay, ServerEnv": environments["ServerEnv"],
+                **{f"RLay, {name}": env for name, env in environments.items()},
                 "AsyncVectorEnv(1)": vector,
             },
             on_round=_show_round if sys.stdout.isatty() else None,

@@ -1,11 +1,23 @@
 """``rlay demo``, with real processes."""
 
+import importlib
+
 import gymnasium
 import pytest
+from click.testing import CliRunner
 
-from rlay.cli import demo_contest, main
+from rlay.cli import demo_contest, demo_machines, main
 
-ROWS = ["in this process", "RLay, ClientEnv", "RLay, ServerEnv", "AsyncVectorEnv(1)"]
+# The package has the command under the same name.
+demo_module = importlib.import_module("rlay.cli.demo")
+
+ROWS = [
+    "in this process",
+    "RLay, ClientEnv",
+    "RLay, ServerEnv",
+    "RLay, two bridges",
+    "AsyncVectorEnv(1)",
+]
 
 
 @pytest.mark.timeout(180)
@@ -13,7 +25,7 @@ def test_demo_proves_and_measures(rlay_command, channel_directory):
     """Exit code 0, a sentence on exactness, a rate for each contender, no files."""
     demo = rlay_command("demo")
     demo.wait(150)
-    assert "3. Exact: the same 2,000 actions gave the same 2,000" in demo.stdout
+    assert "4. Exact: the same 2,000 actions gave the same 2,000" in demo.stdout
     lines = demo.stdout.splitlines()
     for name in ROWS:
         (row,) = [line for line in lines if line.startswith(name)]
@@ -59,3 +71,18 @@ def test_demo_in_a_directory_that_cannot_be_used_says_so(rlay_command, here):
     demo.wait(exit_code=None)
     assert demo.exit_code in (1, 78)
     assert "Traceback" not in demo.stderr
+
+
+def test_demo_without_bridges_says_so_and_goes_on(channel_directory, monkeypatch):
+    """One clear line on stderr, exit code 0, and the local rows are proved."""
+    measured = []
+    monkeypatch.setattr(demo_module, "_measure", lambda _, envs: measured.extend(envs))
+    monkeypatch.setattr(demo_machines, "_start", refuse)
+    result = CliRunner().invoke(demo_module.demo, [])
+    assert result.exit_code == 0
+    assert result.stderr == "   Left out: the environment's bridge: no\n"
+    assert measured == ["ClientEnv", "ServerEnv"]
+
+
+def refuse(what, words):
+    raise demo_machines.NoBridges(f"the {what}: no")
