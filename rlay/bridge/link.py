@@ -248,17 +248,24 @@ class Link:
             )
         return PeerLost("the other side ended the connection")
 
-    def end(self, error: RLayError) -> None:
-        """End the link. Twice is harmless."""
+    def end(self, error: RLayError, note: Note | None = None) -> None:
+        """End the link. Twice is harmless.
+
+        Args:
+            error: Why.
+            note: What the other side is told; None to tell it of its own breaches.
+        """
         if self.ended is not None:
             return
         self.ended = error
-        greeting = self._greeting
-        if greeting is not None and greeting.farewell:
-            self._last_words(greeting.farewell)
-        elif isinstance(error, ProtocolError) and not self.said_goodbye:
-            note = Note(int(self._registry.code_of(error)), str(error)[:200])
-            self._last_words(pack_frame(FrameType.ERROR, note.encode()))
+        if self._greeting is not None:
+            if self._greeting.farewell:
+                self._last_words(self._greeting.farewell)
+        elif not self.said_goodbye:
+            if note is None and isinstance(error, ProtocolError):
+                note = Note.of(error)
+            if note is not None:
+                self._last_words(pack_frame(FrameType.ERROR, note.encode()))
         self.stream.close()
         self.on_end(self)
 

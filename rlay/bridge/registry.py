@@ -278,7 +278,9 @@ class Registry:
         for older in list(self.links):
             same = older.peer is not None and older.peer.id == link.peer.id
             if same and older.where != link.where and older.dialed == link.dialed:
-                older.end(ChannelBusy("a newer link to the same peer took its place"))
+                text = "a newer link to the same peer took its place"
+                note = Note(int(ErrorCode.SUPERSEDED), text)
+                older.end(ChannelBusy(text), note)
 
     def link_ended(self, link: "Link") -> None:
         """Take note that a link is down."""
