@@ -1,10 +1,12 @@
 """One connection to another machine, or to a direct peer: frames in, frames out."""
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from rlay.bridge.dispatcher import Dispatcher
 from rlay.bridge.metrics import LinkCounts
 from rlay.bridge.sender import Sender
 from rlay.bridge.stream import Stream
@@ -12,7 +14,6 @@ from rlay.errors import (
     AuthError,
     PeerLost,
     ProtocolError,
-    RemoteProtocolError,
     RLayError,
     SlowPeer,
 )
@@ -34,11 +35,9 @@ from rlay.protocol.link_greeting import (
     Role,
 )
 from rlay.protocol.link_messages import (
-    Announcement,
     Ending,
     Note,
     Opening,
-    SlotWords,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +49,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rlay.bridge.link")
 
 WRITE_STALL_S: Final = 10.0
-_OPENINGS: Final = (FrameType.OPEN, FrameType.OPENED, FrameType.REFUSED)
-
-Handler = Callable[[Frame, memoryview], None]
 
 
 class Link:
@@ -99,41 +95,17 @@ class Link:
         self.counts = LinkCounts()
         self.ended: RLayError | None = None
         self.said_goodbye = CloseReason.NONE
-        self.heard_at = time.monotonic()
+        self.heard_at = self._beat_at = self._stalled_at = time.monotonic()
+        self._unsent = 0
         self.on_end: Callable[[Link], None] = lambda link: None
         self.on_up: Callable[[Link], None] = lambda link: None
         self._greeting: DialerGreeting | ListenerGreeting | None = greeting
         self._registry = registry
         self._decoder = FrameDecoder(self._place, self._deliver)
         self._flushes = False  # soon
-        self._openings: dict[tuple[FrameType, int], bytearray] = {}
         self._last_number = -1 if dialed else 0
-        self._handlers = self._make_handlers()
+        self._dispatcher = Dispatcher(self, registry)
         stream.listen(self.read, self._writable)
-
-    def _make_handlers(self) -> dict[FrameType, Handler]:
-        return {
-            FrameType.PING: self._on_ping,
-            FrameType.PONG: self._on_pong,
-            FrameType.DRAIN: self._on_drain,
-            FrameType.BYE: self._on_bye,
-            FrameType.ERROR: self._on_error,
-            FrameType.ANNOUNCE: self._on_announce,
-            FrameType.ANNOUNCED: self._on_announced,
-            FrameType.WITHDRAW: self._on_withdraw,
-            FrameType.REJECT: self._on_reject,
-            FrameType.FIND: self._on_find,
-            FrameType.NOT_FOUND: self._ignore,
-            FrameType.OPEN: self._on_opening,
-            FrameType.OPENED: self._on_opening,
-            FrameType.REFUSED: self._on_opening,
-            FrameType.CLOSE: self._on_close,
-            FrameType.RESUME: self._on_resume,
-            FrameType.RESUMED: self._on_resumed,
-            FrameType.LOST: self._on_lost,
-            FrameType.DATA: self._on_data,
-            FrameType.TAKEN: self._on_taken,
-        }
 
     def __repr__(self) -> str:
         """Show who it is and how it fares."""
@@ -213,32 +185,47 @@ class Link:
         try:
             if self.ended is None and self.stream.flush_layers():
                 self.sender.flush()
-        except RLayError as error:
-            self.end(error)
+        except Exception as error:
+            self.end(self._known(error))
 
     def read(self) -> None:
         """Take what has come."""
+        stream, decoder = self.stream, self._decoder
+        got = stream.got
         try:
-            if self.stream.layers:
-                goes_on = self.stream.read_layered(self._decoder.feed)
+            if stream.layers:
+                goes_on = stream.read_layered(decoder.feed)
             else:
-                decoder = self._decoder
-                goes_on = self.stream.read(decoder.buffer, decoder.received)
-            if not goes_on:
-                raise self._end_of_stream()
-        except RLayError as error:
-            self.end(error)
+                goes_on = stream.read(decoder.buffer, decoder.received)
+        except Exception as error:
+            self.end(self._known(error))
+            return
+        if not goes_on:
+            self.end(self._end_of_stream())
         else:
+            if stream.got != got:  # a large frame may take long to come whole
+                self.heard_at = time.monotonic()
             self.flush()
 
     def feed(self, data: bytes) -> None:
         """Take bytes that were read before this link was there."""
         try:
             self._decoder.feed(data)
-        except RLayError as error:
-            self.end(error)
+        except Exception as error:
+            self.end(self._known(error))
         else:
             self.flush()
+
+    def pause(self, seconds: float) -> None:
+        """Read nothing for so long: the peer asks for more than its share."""
+        self.stream.pause(seconds)
+
+    def _known(self, error: Exception) -> RLayError:
+        """Return an error of the link; one of this program's is told in full."""
+        if isinstance(error, RLayError):
+            return error
+        _log.exception("a fault of this bridge ends the link to %s", self.name)
+        return PeerLost(f"a fault of this bridge: {error!r}")
 
     def _end_of_stream(self) -> RLayError:
         if self._greeting is not None and self.dialed:
@@ -267,7 +254,10 @@ class Link:
             if note is not None:
                 self._last_words(pack_frame(FrameType.ERROR, note.encode()))
         self.stream.close()
-        self.on_end(self)
+        try:
+            self.on_end(self)
+        except Exception:
+            _log.exception("a fault of this bridge, at the end of %r", self)
 
     def _last_words(self, frame: bytes) -> None:
         try:
@@ -287,6 +277,11 @@ class Link:
 
     # ------------------------------------------------------------------ heartbeats
 
+    @property
+    def heartbeat_s(self) -> float:
+        """How often we say something, as the listener wants it."""
+        return self.terms.heartbeat_ms / 1000 if self.terms else math.inf
+
     def tick(self, now: float) -> None:
         """Look whether the other side lives, and show it that we do.
 
@@ -296,8 +291,10 @@ class Link:
         terms, peer = self.terms, self.peer
         if self.ended is not None or terms is None or peer is None:
             return
-        stalled = self.sender.stalled_since
-        if stalled is not None and now - stalled > WRITE_STALL_S:
+        if now - self._beat_at < self.heartbeat_s:
+            return
+        self._beat_at = now
+        if self._is_stalled(now):
             self.end(SlowPeer(f"{self.name} has read nothing for {WRITE_STALL_S:g} s"))
             return
         silent = now - self.heard_at
@@ -311,6 +308,19 @@ class Link:
             pack_frame(FrameType.PING, int(now * 1e9).to_bytes(8, "little"))
         )
         self.flush()
+
+    def _is_stalled(self, now: float) -> bool:
+        """Return whether the peer has taken nothing for too long.
+
+        Over a slow network the socket may take nothing for minutes, while what it
+        took before arrives.
+        """
+        since = self.sender.stalled_since
+        unsent = self.stream.unsent_bytes()
+        if since is None or (unsent is not None and unsent < self._unsent):
+            self._stalled_at = now
+        self._unsent = 0 if unsent is None else unsent
+        return since is not None and now - max(since, self._stalled_at) > WRITE_STALL_S
 
     # ------------------------------------------------------------------ dispatching
 
@@ -326,14 +336,10 @@ class Link:
     def _deliver(self, frame: Frame, body: memoryview) -> None:
         if self.ended is not None:
             return
-        self.heard_at = time.monotonic()
         if self._greeting is not None:
             self._greet(self._greeting, frame, body)
             return
-        handler = self._handlers.get(frame.type)
-        if handler is None:
-            raise RemoteProtocolError(f"{frame.type.name} came after the greeting")
-        handler(frame, body)
+        self._dispatcher.deliver(frame, body)
 
     def _greet(
         self,
@@ -349,102 +355,19 @@ class Link:
             self.peer, self.terms = greeting.peer, greeting.terms
             self.sender.crc = self.terms.crc
             self.flush()
-            self.on_up(self)
-
-    def _ignore(self, frame: Frame, body: memoryview) -> None:
-        """Do nothing: this says nothing to a bridge."""
-
-    def _on_ping(self, frame: Frame, body: memoryview) -> None:
-        if len(body) != 8:
-            raise RemoteProtocolError(f"a PING of {len(body)} bytes")
-        self.sender.control(pack_frame(FrameType.PONG, bytes(body)))
-
-    def _on_pong(self, frame: Frame, body: memoryview) -> None:
-        if len(body) == 8:
-            sent_s = int.from_bytes(body, "little") / 1e9
-            trip_s = time.monotonic() - sent_s
-            if 0 <= trip_s < 3600:
-                self.counts.round_trips_s.append(trip_s)
-
-    def _on_drain(self, frame: Frame, body: memoryview) -> None:
-        _log.info("%s shuts down: it takes no new sessions", self.name)
-
-    def _on_bye(self, frame: Frame, body: memoryview) -> None:
-        ending = Ending.decode(body)
-        self.said_goodbye = ending.known_reason or CloseReason.CLOSED
-        self.end(PeerLost(f"{self.name} said goodbye"))
-
-    def _on_error(self, frame: Frame, body: memoryview) -> None:
-        note = Note.decode(body)
-        self.end(PeerLost(f"{self.name} ended the link: {note.message!r}"))
+            if self.ended is None:
+                self.on_up(self)
 
     # --------------------------------------------------------------------- channels
+
+    def is_theirs(self, channel: int) -> bool:
+        """Return whether the other side may give a channel this number."""
+        return channel != 0 and channel % 2 != self._last_number % 2
 
     def next_number(self) -> int:
         """Return a number for a channel that is announced here."""
         self._last_number += 2
         return self._last_number
-
-    def _on_announce(self, frame: Frame, body: memoryview) -> None:
-        if not frame.channel or frame.channel % 2 == self._last_number % 2:
-            raise RemoteProtocolError(f"channel {frame.channel} is not theirs to name")
-        self._registry.announced(self, frame.channel, Announcement.decode(body))
-
-    def _on_announced(self, frame: Frame, body: memoryview) -> None:
-        self._registry.all_announced(self)
-
-    def _on_withdraw(self, frame: Frame, body: memoryview) -> None:
-        ending = Ending.decode(body)
-        self._registry.withdrawn(self, frame.channel)
-        mirror = self.mirrors.pop(frame.channel, None)
-        if mirror is not None:
-            mirror.withdrawn(ending)
-
-    def _on_reject(self, frame: Frame, body: memoryview) -> None:
-        note = Note.decode(body)
-        origin = self.origins.get(frame.channel)
-        if origin is not None:
-            _log.warning(
-                "%s does not take channel %r: %s", self.name, origin.name, note.message
-            )
-
-    def _on_find(self, frame: Frame, body: memoryview) -> None:
-        self._registry.find(self, frame.sequence, body)
-
-    # --------------------------------------------------------------------- sessions
-
-    def _on_opening(self, frame: Frame, body: memoryview) -> None:
-        """Collect the pieces of an OPEN, OPENED or REFUSED, then act on it."""
-        key = frame.type, frame.channel
-        if frame.offset == 0:
-            if len(self._openings) and key not in self._openings:
-                largest = sum(map(len, self._openings.values())) + frame.total
-                if largest > 2 * MAX_BODY_BYTES + frame.total:
-                    raise RemoteProtocolError("too many greetings at once")
-            self._openings[key] = bytearray()
-        whole = self._openings.get(key)
-        if whole is None or len(whole) != frame.offset:
-            raise RemoteProtocolError("a piece of a greeting came out of order")
-        whole += body
-        if not frame.last:
-            return
-        del self._openings[key]
-        opening = Opening.decode(memoryview(whole)[:16])
-        ids, payload = (frame.incarnation, frame.session), bytes(whole[16:])
-        if frame.type is FrameType.OPEN:
-            origin = self.origins.get(frame.channel)
-            if origin is None:
-                self.send_lost(frame, PeerState.LOST, CloseReason.VANISHED)
-            else:
-                origin.open(self, frame.channel, ids, opening, payload)
-            return
-        mirror = self.mirrors.get(frame.channel)
-        if mirror is None:
-            return
-        if frame.type is FrameType.OPENED:
-            mirror.opened(ids, opening, payload)
-        else:
-            mirror.refused(ids, payload)
 
     def send_opening(
         self,
@@ -455,55 +378,15 @@ class Link:
         payload: bytes,
     ) -> None:
         """Send an OPEN, OPENED or REFUSED, in as many pieces as it takes."""
-        whole = opening.encode() + payload
-        for offset in range(0, len(whole), MAX_BODY_BYTES):
-            piece = whole[offset : offset + MAX_BODY_BYTES]
-            head = pack_header(
-                kind, channel, *ids, 1, 0, offset, len(whole), len(piece)
-            )
-            self.sender.control(head + piece)
-            self.flush()
+        whole = memoryview(opening.encode() + payload)
 
-    def send_lost(self, frame: Frame, state: PeerState, reason: CloseReason) -> None:
-        """Say that the session of a frame is over."""
-        ids = frame.incarnation, frame.session
-        body = Ending(state, reason).encode()
-        self.sender.control(pack_frame(FrameType.LOST, body, frame.channel, *ids))
+        def pieces() -> Iterator[bytes]:
+            for offset in range(0, len(whole), MAX_BODY_BYTES):
+                piece = whole[offset : offset + MAX_BODY_BYTES]
+                head = pack_header(
+                    kind, channel, *ids, 1, 0, offset, len(whole), len(piece)
+                )
+                yield head + piece
 
-    def _on_close(self, frame: Frame, body: memoryview) -> None:
-        origin = self.origins.get(frame.channel)
-        if origin is not None:
-            ids = frame.incarnation, frame.session
-            origin.client_gone(self, ids, Ending.decode(body))
-
-    def _on_resume(self, frame: Frame, body: memoryview) -> None:
-        origin = self.origins.get(frame.channel)
-        ids = frame.incarnation, frame.session
-        words = SlotWords.decode(body)
-        if origin is None or not origin.resume(self, frame.channel, ids, words):
-            # Whether the last request was taken is not known any more.
-            self.send_lost(frame, PeerState.LOST, CloseReason.LINK_DOWN)
-
-    def _on_resumed(self, frame: Frame, body: memoryview) -> None:
-        mirror = self.mirrors.get(frame.channel)
-        if mirror is not None:
-            ids = frame.incarnation, frame.session
-            mirror.resumed(ids, SlotWords.decode(body))
-
-    def _on_lost(self, frame: Frame, body: memoryview) -> None:
-        mirror = self.mirrors.get(frame.channel)
-        if mirror is not None:
-            ids = frame.incarnation, frame.session
-            mirror.lost(ids, Ending.decode(body))
-
-    def _on_data(self, frame: Frame, body: memoryview) -> None:
-        session = self.sessions.get(frame.channel)
-        if session is not None:
-            session.data(frame)
-        else:
-            self._registry.counts.dropped["no session"] += 1
-
-    def _on_taken(self, frame: Frame, body: memoryview) -> None:
-        session = self.sessions.get(frame.channel)
-        if session is not None:
-            session.taken(frame)
+        self.sender.control_in_pieces(pieces(), len(whole))
+        self.flush()

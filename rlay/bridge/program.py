@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rlay.bridge")
 
 TICK_S: Final = 1.0
+_SHORTEST_TICK_S: Final = 0.05
 _DRAIN_LOOK_S: Final = 0.02
 _MOST_ERROR_CHARS: Final = 300
 _LOOPBACKS: Final = ("127.", "::1", "localhost")
@@ -314,9 +316,10 @@ class Bridge:
 
     async def _tick(self) -> None:
         heartbeat_s = self.settings.heartbeat_s
-        last_look = last_beat = time.monotonic()
+        last_look = time.monotonic()
         while True:
-            pause_s = min(TICK_S, heartbeat_s)
+            beats = [link.heartbeat_s for link in self.links]
+            pause_s = max(_SHORTEST_TICK_S, min([TICK_S, heartbeat_s, *beats]))
             await asyncio.sleep(pause_s)
             now = time.monotonic()
             self.lag_s = max(0.0, now - last_look - pause_s)
@@ -325,12 +328,17 @@ class Bridge:
                 for link in self.links:
                     link.heard_at = max(link.heard_at, now - heartbeat_s)
             last_look = now
-            self.registry.tick()
-            self._status.write(self)
-            if now - last_beat >= heartbeat_s:
-                last_beat = now
-                for link in list(self.links):
-                    link.tick(now)
+            self._look_after(now)
+
+    def _look_after(self, now: float) -> None:
+        """Look at everything once; a fault in one look does not end the others."""
+        looks = [self.registry.tick, lambda: self._status.write(self)]
+        looks += [functools.partial(link.tick, now) for link in self.links]
+        for look in looks:
+            try:
+                look()
+            except Exception:
+                _log.exception("a fault of this bridge, in a look at %r", look)
 
     async def _drain(self) -> None:
         """Let requests in flight be answered, take no new sessions."""

@@ -8,11 +8,12 @@ turn, so that a large message never holds up a small one.
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.errors import SlowPeer
+from rlay.protocol.constants import MAX_GREETING_BYTES
 from rlay.protocol.frames import FRAME_HEADER_BYTES, MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_CONTROL_PENDING_BYTES: Final = 4 * 2**20
 """A thousand announcements are a tenth of it: who lets more wait does not read."""
+MAX_PIECES_PENDING_BYTES: Final = 2 * MAX_GREETING_BYTES
+"""Greetings of sessions: two of the largest."""
 _BATCH_BYTES: Final = 64 * 1024
 _BATCH_MESSAGES: Final = 32
 Write = Callable[[Sequence[bytes | memoryview]], int]
@@ -56,8 +59,8 @@ class Sender:
         self._write = write
         self._wants_room = wants_room
         self._waiting = False
-        self._control: deque[bytes] = deque()
-        self._control_bytes = 0
+        self._control: deque[bytes | tuple[Iterator[bytes], int]] = deque()
+        self._control_bytes = self._piece_bytes = 0
         self._jobs: deque[_Job] = deque()
         self._behind: dict[Session, bytes] = {}
         self._rest: list[bytes | memoryview] = []
@@ -67,15 +70,29 @@ class Sender:
     def control(self, frame: bytes) -> None:
         """Queue a whole frame that carries no message.
 
-        Raises:
-            SlowPeer: The peer does not read: too much waits already.
+        Where too much waits already it is left out, and the next :meth:`flush` raises:
+        whoever queues a frame is not to blame for a peer that does not read.
         """
-        self._control.append(frame)
         self._control_bytes += len(frame)
-        if self._control_bytes > MAX_CONTROL_PENDING_BYTES:
-            raise SlowPeer(
-                f"{self._control_bytes} bytes of control frames wait for the peer"
-            )
+        if self._control_bytes <= MAX_CONTROL_PENDING_BYTES:
+            self._control.append(frame)
+
+    def control_in_pieces(self, frames: Iterator[bytes], size_bytes: int) -> None:
+        """Queue frames that are made one by one, as the socket takes them.
+
+        Frames that are queued later come behind them; messages go on in between. Too
+        much of them is left out as in :meth:`control`.
+        """
+        self._piece_bytes += size_bytes
+        if self._piece_bytes <= MAX_PIECES_PENDING_BYTES:
+            self._control.append((frames, size_bytes))
+
+    @property
+    def _overfull(self) -> bool:
+        return (
+            self._control_bytes > MAX_CONTROL_PENDING_BYTES
+            or self._piece_bytes > MAX_PIECES_PENDING_BYTES
+        )
 
     def enqueue(self, session: "Session") -> None:
         """Queue what the session's outlet has queued.
@@ -122,6 +139,8 @@ class Sender:
         """Forget what the session has not sent."""
         self._jobs = deque(job for job in self._jobs if job.session is not session)
         self._behind.pop(session, None)
+        # A frame that is half out must go on, and its slot may get another use now.
+        self._rest = [bytes(buffer) for buffer in self._rest]
 
     @property
     def empty(self) -> bool:
@@ -129,7 +148,17 @@ class Sender:
         return not (self._rest or self._control or self._jobs)
 
     def flush(self) -> None:
-        """Give the socket all that it takes."""
+        """Give the socket all that it takes.
+
+        Raises:
+            PeerLost: The connection broke.
+            SlowPeer: The peer does not read: too much waited for it.
+        """
+        if self._overfull:
+            raise SlowPeer(
+                f"the peer does not read: {self._control_bytes + self._piece_bytes} "
+                "bytes of control frames wait for it"
+            )
         if not (self._rest or self._control or self._jobs or self._waiting):
             return
         while True:
@@ -158,21 +187,32 @@ class Sender:
             self._wants_room(True)
 
     def _next_batch(self) -> list[bytes | memoryview]:
-        batch: list[bytes | memoryview] = []
-        if self._control:
-            batch = (
-                [b"".join(self._control)]
-                if len(self._control) > 1
-                else [self._control[0]]
-            )
-            self._control.clear()
-            self._control_bytes = 0
+        batch: list[bytes | memoryview] = self._next_control() if self._control else []
         size = 0
         for _ in range(min(len(self._jobs), _BATCH_MESSAGES)):
             if size >= _BATCH_BYTES:
                 break
             size += self._add_piece(batch)
         return batch
+
+    def _next_control(self) -> list[bytes | memoryview]:
+        """Return all control frames, or those up to the next piece of a long one."""
+        frames: list[bytes] = []
+        while self._control:
+            first = self._control[0]
+            if not isinstance(first, bytes):
+                pieces, size = first
+                piece = next(pieces, None)
+                if piece is not None:
+                    frames.append(piece)
+                    break
+                self._piece_bytes -= size
+                self._control.popleft()
+                continue
+            frames.append(first)
+            self._control_bytes -= len(first)
+            self._control.popleft()
+        return [b"".join(frames) if len(frames) > 1 else frames[0]] if frames else []
 
     def _add_piece(self, batch: list[bytes | memoryview]) -> int:
         job = self._jobs.popleft()

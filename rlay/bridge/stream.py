@@ -4,11 +4,16 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from rlay.errors import AuthError, PeerLost, SlowPeer
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 _READ_BYTES: Final = 64 * 1024
 _MOST_PENDING_BYTES: Final = 16 * 1024 * 1024
@@ -96,11 +101,18 @@ class TlsLayer:
         return found
 
     def send(self, data: bytes | memoryview) -> None:
-        """Take plain text; before the handshake is done it is kept."""
-        if self.ready:
-            self._tls.write(data)
-        else:
+        """Take plain text; before the handshake is done it is kept.
+
+        Raises:
+            PeerLost: The peer ended TLS.
+        """
+        if not self.ready:
             self._kept.append(bytes(data))
+            return
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise PeerLost(_tls_text(error)) from error
 
     def data_to_send(self) -> bytes:
         """Return ciphertext for the socket."""
@@ -125,6 +137,7 @@ class Stream:
         layers: From the socket upwards; none for plain frames.
         sent: Bytes that the socket took.
         got: Bytes that came.
+        paused: Whether nothing is read for now.
     """
 
     def __init__(self, loop: AbstractEventLoop, sock: socket.socket) -> None:
@@ -136,22 +149,42 @@ class Stream:
         self.sent = self.got = 0
         self._fd = sock.fileno()
         self._pending = b""
+        self._ready_to_read: Callable[[], None] = lambda: None
         self._ready_to_write: Callable[[], None] = lambda: None
-        self._writer_on = False
+        self.paused = False
+        self._room_wanted = self._writer_on = False
 
     def listen(
         self, ready_to_read: Callable[[], None], ready_to_write: Callable[[], None]
     ) -> None:
         """Call one of the two whenever the socket is ready for it."""
-        self._ready_to_write = ready_to_write
+        self._ready_to_read, self._ready_to_write = ready_to_read, ready_to_write
         self.loop.add_reader(self._fd, ready_to_read)
+
+    def pause(self, seconds: float) -> None:
+        """Read nothing for so long."""
+        if self._fd < 0 or self.paused:
+            return
+        self.paused = True
+        self.loop.remove_reader(self._fd)
+        self.loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self.paused = False
+        if self._fd >= 0:
+            self.loop.add_reader(self._fd, self._ready_to_read)
 
     def wants_room(self, wanted: bool) -> None:
         """Say whether to be told when the socket takes more."""
-        if wanted is self._writer_on or self._fd < 0:
+        self._room_wanted = wanted
+        self._watch_room()
+
+    def _watch_room(self) -> None:
+        watched = self._room_wanted or bool(self._pending)
+        if watched is self._writer_on or self._fd < 0:
             return
-        self._writer_on = wanted
-        if wanted:
+        self._writer_on = watched
+        if watched:
             self.loop.add_writer(self._fd, self._writable)
         else:
             self.loop.remove_writer(self._fd)
@@ -185,7 +218,7 @@ class Stream:
                 return False
             self.got += size
             received(size)
-            if self._fd < 0:  # what came ended the link
+            if self._fd < 0 or self.paused:  # what came ended or paused the link
                 return True
             if size < len(room):
                 break
@@ -214,7 +247,7 @@ class Stream:
                 return False
             self.got += len(data)
             self.climb(data, 0, feed)
-            if self._fd < 0:  # what came ended the link
+            if self._fd < 0 or self.paused:  # what came ended or paused the link
                 return True
             self.flush_layers()
             if len(data) < _READ_BYTES:
@@ -279,16 +312,26 @@ class Stream:
             self._pending = self._pending[size:]
         if len(self._pending) > _MOST_PENDING_BYTES:  # answers that nobody reads
             raise SlowPeer(f"{len(self._pending)} bytes wait for the other side")
-        if self._pending:
-            self.wants_room(True)
+        self._watch_room()
         return not self._pending
+
+    def unsent_bytes(self) -> int | None:
+        """Return how much the socket took that has not arrived; None if unknown."""
+        if self._fd < 0 or not sys.platform.startswith("linux"):
+            return None
+        count = bytearray(4)
+        try:
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, count)
+        except OSError:
+            return None
+        return int.from_bytes(count, sys.byteorder)
 
     def close(self) -> None:
         """Close the socket. Twice is harmless."""
         if self._fd >= 0:
             self._say_goodbye()
             self.loop.remove_reader(self._fd)
-            self.wants_room(False)
+            self.loop.remove_writer(self._fd)
             self._fd = -1
             self.sock.close()
 
