@@ -81,6 +81,8 @@ class Peer:
         await self.send(self._greeting.start())
         while self._greeting is not None:
             await self.receive()
+            if self.ended:
+                raise ConnectionError("the link ended while it greeted")
             for answer in self._answers:
                 await self.send(answer)
             self._answers.clear()

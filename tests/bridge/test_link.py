@@ -56,8 +56,9 @@ def test_link_that_ends_while_it_says_welcome_is_never_up(monkeypatch):
             link.sender._write = write
             monkeypatch.setattr(link, "_greet", watched)
             greeting = asyncio.create_task(peer.greet())
-            await until(lambda: link.ended, "the link ended")
-            greeting.cancel()
+            with pytest.raises(ConnectionError):
+                await greeting
+            assert link.ended is broken
             assert (ups, ends) == ([], [link])
 
     asyncio.run(run())
