@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rlay.bridge.dialer import Dialer
@@ -332,7 +332,10 @@ class Bridge:
 
     def _look_after(self, now: float) -> None:
         """Look at everything once; a fault in one look does not end the others."""
-        looks = [self.registry.tick, lambda: self._status.write(self)]
+        looks: list[Callable[[], object]] = [
+            self.registry.tick,
+            lambda: self._status.write(self),
+        ]
         looks += [functools.partial(link.tick, now) for link in self.links]
         for look in looks:
             try:
