@@ -64,7 +64,7 @@ class Listener:
         self._may_accept = may_accept
         self._context = context
         self._digest = digest
-        self._strangers: dict[Stream, TimerHandle] = {}
+        self._strangers: dict[Stream, _Stranger] = {}
         sock.setblocking(False)
         sock.listen(_BACKLOG)
         self.address = address_text(sock.getsockname())
@@ -91,7 +91,11 @@ class Listener:
             self._pause()
             return
         where = address_text(address)
-        if len(self._strangers) >= MAX_STRANGERS or not self._may_accept():
+        if len(self._strangers) >= MAX_STRANGERS:
+            # Who has something to say does so at once: the oldest is the likeliest
+            # never to, and must not keep the others out.
+            next(iter(self._strangers.values())).crowded_out()
+        if not self._may_accept():
             _log.warning("refused %s: there are too many connections", where)
             sock.close()
             return
@@ -108,17 +112,15 @@ class Listener:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def _greet(self, stream: Stream, where: str) -> None:
-        stranger = _Stranger(self, stream, where)
-        self._strangers[stream] = self._loop.call_later(
-            GREETING_LIMIT_S, stranger.too_slow
-        )
+        stranger = self._strangers[stream] = _Stranger(self, stream, where)
+        stranger.timer = self._loop.call_later(GREETING_LIMIT_S, stranger.too_slow)
         stream.listen(stranger.look, lambda: None)
 
     def known(self, stream: Stream) -> None:
         """Take note that somebody has proved who it is, or is gone."""
-        timer = self._strangers.pop(stream, None)
-        if timer is not None:
-            timer.cancel()
+        stranger = self._strangers.pop(stream, None)
+        if stranger is not None and stranger.timer is not None:
+            stranger.timer.cancel()
 
     def link_for(self, stream: Stream, where: str) -> Link:
         """Make a link of a stream that speaks frames."""
@@ -137,9 +139,13 @@ class _Stranger:
         self._stream = stream
         self._where = where
         self._link: Link | None = None
+        self.timer: TimerHandle | None = None
 
     def too_slow(self) -> None:
         self._refuse(f"it said nothing that we know within {GREETING_LIMIT_S:g} s")
+
+    def crowded_out(self) -> None:
+        self._refuse(f"it did not say who it is, and {MAX_STRANGERS} others came")
 
     def _refuse(self, why: str) -> None:
         _log.warning("refused %s: %s", self._where, why)
