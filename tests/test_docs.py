@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -181,6 +182,23 @@ def test_every_program_of_the_tutorial_is_tested_here():
         FIRST_PART: {"corridor.py", "look.py", "train.py", "spawned.py"},
         SECOND_PART: {"lander.py", "game.py", "trainer.py"},
     }
+
+
+def test_guide_of_bad_networks_prints_what_it_says(
+    children, channel_directory, tmp_path
+):
+    """The chain is the same through cuts, as the page says."""
+    page = ROOT / "docs" / "guide" / "test-your-setup.md"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = programs(page)["bad_network.py"]
+    assert "\nPORT = 7451\n" in text  # here it may be taken
+    (tmp_path / "bad_network.py").write_text(text.replace("7451", str(port)))
+    temporary = {"TMPDIR": str(channel_directory)}
+    command = [sys.executable, "bad_network.py"]
+    program = children.start_command(command, cwd=tmp_path, env=temporary)
+    program.wait()
+    assert f"```text\n{program.stdout}```" in page.read_text()
 
 
 # ------------------------------------------------------------------------ completeness
