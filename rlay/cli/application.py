@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "cert": "rlay.cli.cert:cert",
     "clean": "rlay.cli.clean:clean",
     "demo": "rlay.cli.demo:demo",
+    "doctor": "rlay.cli.doctor:doctor",
     "health": "rlay.cli.health:health",
     "inspect": "rlay.cli.inspect:inspect_",
     "ls": "rlay.cli.ls:ls",

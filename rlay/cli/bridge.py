@@ -15,7 +15,7 @@ _LISTS: Final = (Kind.TEXTS, Kind.ENDPOINTS)
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and an option for every setting; all are text here."""
     for setting in reversed(SETTINGS):
-        command = _option(setting)(command)
+        command = setting_option(setting)(command)
     return click.option(
         "--config",
         metavar="FILE",
@@ -23,7 +23,10 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def setting_option(
+    setting: Setting,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the option of one setting to a command."""
     text = setting.text[0].upper() + setting.text[1:] + "."
     if setting.kind is Kind.SWITCH:
         return click.option(
