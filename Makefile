@@ -96,7 +96,8 @@ test-envs: .venv-envs/test.stamp
 
 # Skipped where Docker cannot be had; where CI is set, that is a failure.
 test-docker: .venv/test.stamp
-	.venv/bin/python $(PYTEST) -m docker --durations=0 tests/docker
+	.venv/bin/python $(PYTEST) -m docker --durations=8 -o faulthandler_timeout=800 \
+		tests/docker
 
 fix: .venv/test.stamp
 	.venv/bin/ruff check --fix .

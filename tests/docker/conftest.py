@@ -12,6 +12,7 @@ from tests.docker.engine import Docker, NoDocker, docker_engine
 from tests.docker.project import Project, Training
 from tests.support.children import ROOT
 
+_IMAGE = "rlay-test"  # not "rlay", which may be the user's
 _BUILD_S = 600.0
 _TRAIN_S = "600"  # longer than any test: each asks its trainer to end
 
@@ -40,8 +41,8 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="session")
-def image(docker: Docker) -> str:
-    """The image ``rlay``, built from this tree."""
+def image(docker: Docker) -> Iterator[str]:
+    """The image, built from this tree; removed at the end."""
     try:
         base = base_image(docker)
     except NoDocker as error:
@@ -51,12 +52,13 @@ def image(docker: Docker) -> str:
         # Where no bridge gives a way out, and where a proxy is on this machine.
         "--network=host",
         *("--build-arg", f"BASE_IMAGE={base}"),
-        *("--tag", "rlay"),
+        *("--tag", _IMAGE),
         *("--file", str(ROOT / "docker" / "Dockerfile")),
         str(ROOT),
         timeout=_BUILD_S,
     )
-    return "rlay"
+    yield _IMAGE
+    docker("rmi", _IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,7 @@ def project(
     secrets = tmp_path_factory.mktemp("secrets")
     _make_secrets(docker, image, secrets)
     settings = {
+        "IMAGE": image,
         "TRAIN_SECONDS": _TRAIN_S,
         "SECRETS": str(secrets),
         "PUBLISH": "127.0.0.1:",  # any port: others may have taken the usual one

@@ -85,6 +85,10 @@ class Project:
         count: int = self._inspect(service)["RestartCount"]
         return count
 
+    def networks(self, service: str) -> set[str]:
+        """The networks that the container of a service is in."""
+        return set(self._inspect(service)["NetworkSettings"]["Networks"])
+
     def kill(self, service: str) -> None:
         """End a container at once, as an operator does. It is not started again."""
         self._docker("kill", self._container(service))
