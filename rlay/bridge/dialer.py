@@ -79,7 +79,12 @@ class Dialer:
         text = _words(error)
         if text != self.problem:
             self.problem = text
-            _log.warning("no link to %s: %s", self.where, text)
+            _log.warning(
+                "no link to %s: %s",
+                self.where,
+                text,
+                extra={"peer": self.where, "reason": type(error).__name__},
+            )
 
     async def _dial(self) -> Link:
         loop = asyncio.get_running_loop()

@@ -96,7 +96,11 @@ class Listener:
             # never to, and must not keep the others out.
             next(iter(self._strangers.values())).crowded_out()
         if not self._may_accept():
-            _log.warning("refused %s: there are too many connections", where)
+            _log.warning(
+                "refused %s: there are too many connections",
+                where,
+                extra={"peer": where, "reason": "full"},
+            )
             sock.close()
             return
         tune(sock)
@@ -148,7 +152,12 @@ class _Stranger:
         self._refuse(f"it did not say who it is, and {MAX_STRANGERS} others came")
 
     def _refuse(self, why: str) -> None:
-        _log.warning("refused %s: %s", self._where, why)
+        _log.warning(
+            "refused %s: %s",
+            self._where,
+            why,
+            extra={"peer": self._where, "reason": "stranger"},
+        )
         self._listener.known(self._stream)
         if self._link is not None:
             self._link.end(AuthError(why))

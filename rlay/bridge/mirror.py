@@ -103,7 +103,12 @@ class Mirror:
         self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
         session.resume(words)
         self._registry.counts.resumes += 1
-        _log.info("the session on %r goes on over %s", self.name, link.name)
+        _log.info(
+            "the session on %r goes on over %s",
+            self.name,
+            link.name,
+            extra={"channel": self.name, "peer": link.name},
+        )
 
     def link_ended(self) -> None:
         """Take note that the link is down: a session waits for the next one."""
@@ -134,7 +139,11 @@ class Mirror:
             self._window = None
 
     def _expire(self) -> None:
-        _log.warning("channel %r is given up: its link stayed down", self.name)
+        _log.warning(
+            "channel %r is given up: its link stayed down",
+            self.name,
+            extra={"channel": self.name, "reason": "link_down"},
+        )
         self.withdrawn(Ending(PeerState.LOST, CloseReason.LINK_DOWN))
 
     # ---------------------------------------------------------------- from the client
@@ -207,7 +216,12 @@ class Mirror:
             except NotYet:
                 return
             except RLayError as error:
-                _log.warning("a client of %r broke the protocol: %s", self.name, error)
+                _log.warning(
+                    "a client of %r broke the protocol: %s",
+                    self.name,
+                    error,
+                    extra={"channel": self.name, "reason": type(error).__name__},
+                )
                 self.end.skip_greetings()
                 return
             self._supersede()
@@ -269,7 +283,12 @@ class Mirror:
         self._answer(Kind.WELCOME, payload, ids)
         if ARMED:
             reach("welcome.said")
-        _log.info("a session on %r began for %s", self.name, self.end.peer.who)
+        _log.info(
+            "a session on %r began for %s",
+            self.name,
+            self.end.peer.who,
+            extra={"channel": self.name},
+        )
 
     def _close_at_other_side(self, ids: Ids) -> None:
         if self.link is not None:
@@ -349,9 +368,18 @@ class Mirror:
                 self.session = Session(
                     self.end, End.SERVER, memory, geometry, ids, self._registry.counts
                 )
-                _log.info("took over the session on %r", self.name)
+                _log.info(
+                    "took over the session on %r",
+                    self.name,
+                    extra={"channel": self.name},
+                )
             except RLayError as error:
-                _log.warning("the session on %r is lost: %s", self.name, error)
+                _log.warning(
+                    "the session on %r is lost: %s",
+                    self.name,
+                    error,
+                    extra={"channel": self.name, "reason": type(error).__name__},
+                )
         self.start_window(self._registry.window_s)
 
     @property

@@ -257,7 +257,16 @@ class Origin:
         link.send_opening(FrameType.OPENED, channel, ids, opening, payload)
         if ARMED:
             reach("opened.sent")
-        _log.info("a session on %r began for %s", self.name, link.name)
+        _log.info(
+            "a session on %r began for %s",
+            self.name,
+            link.name,
+            extra={
+                "channel": self.name,
+                "peer": link.name,
+                "incarnation": f"{ids[0]:016x}",
+            },
+        )
 
     def _cover(self, end: BridgeClient, ids: Ids) -> Session:
         memory, geometry = end.open_slots(end.header.generation)
@@ -272,7 +281,16 @@ class Origin:
         session, opening = self.session, self._opening
         ours = session is not None and session.link in (None, link)
         if session is not None and ours and session.ids == ids:
-            _log.info("the client of %r on %s is gone", self.name, link.name)
+            _log.info(
+                "the client of %r on %s is gone",
+                self.name,
+                link.name,
+                extra={
+                    "channel": self.name,
+                    "peer": link.name,
+                    "reason": ending.known_reason.name.lower(),
+                },
+            )
             self._leave(ending.known_reason, PeerState(ending.state))
         elif opening is not None and (opening[0], opening[2]) == (link, ids):
             self._leave(ending.known_reason, PeerState(ending.state))
@@ -315,7 +333,9 @@ class Origin:
 
     def _expire(self) -> None:
         _log.warning(
-            "the session on %r is over: its link stayed down for too long", self.name
+            "the session on %r is over: its link stayed down for too long",
+            self.name,
+            extra={"channel": self.name, "reason": "link_down"},
         )
         self._leave(CloseReason.LINK_DOWN, PeerState.LOST)
 
@@ -339,7 +359,9 @@ class Origin:
         self._end, self.session = end, session
         end.bell.listen(self._rung)
         self._start_window(self._registry.window_s)
-        _log.info("took over the session on %r", self.name)
+        _log.info(
+            "took over the session on %r", self.name, extra={"channel": self.name}
+        )
 
     def resume(self, link: "Link", channel: int, ids: Ids, words: SlotWords) -> bool:
         """Go on with a session over another link; return whether there is one."""
@@ -362,7 +384,12 @@ class Origin:
             reach("resumed.sent")
         session.resume(words)
         self._registry.counts.resumes += 1
-        _log.info("the session on %r goes on over %s", self.name, link.name)
+        _log.info(
+            "the session on %r goes on over %s",
+            self.name,
+            link.name,
+            extra={"channel": self.name, "peer": link.name},
+        )
         return True
 
     @property

@@ -195,12 +195,13 @@ class Bridge:
         return link
 
     def _up(self, link: Link) -> None:
-        _log.info("link to %s is up", link.name)
+        _log.info("link to %s is up", link.name, extra={"peer": link.name})
         self.registry.link_up(link)
 
     def _ended(self, link: Link) -> None:
         self.links.remove(link)
         counts, error = self.registry.counts, link.ended
+        about = {"peer": link.name, "reason": type(error).__name__}
         counts.bytes_sent += link.stream.sent
         counts.bytes_received += link.stream.got
         if isinstance(error, AuthError):
@@ -211,9 +212,9 @@ class Bridge:
             self.last_error = f"{link.name}: {error}"[:_MOST_ERROR_CHARS]
         if link.peer is not None:
             counts.reconnects[type(error).__name__] += 1
-            _log.warning("link to %s is down: %s", link.name, error)
+            _log.warning("link to %s is down: %s", link.name, error, extra=about)
         elif not link.dialed:
-            _log.warning("refused %s: %s", link.where, error)
+            _log.warning("refused %s: %s", link.where, error, extra=about)
         self.registry.link_ended(link)
 
     def _may_accept(self) -> bool:

@@ -245,7 +245,7 @@ class Registry:
             origin.adopt()
         except RLayError as error:
             _log.debug("no session to take over on %r: %s", name, error)
-        _log.info("channel %r is here", name)
+        _log.info("channel %r is here", name, extra={"channel": name})
         for link in self.links:
             if link.with_bridge:
                 origin.announce(link)
@@ -256,7 +256,7 @@ class Registry:
         """Forget a channel of this machine."""
         if self.origins.get(origin.name) is origin:
             del self.origins[origin.name]
-            _log.info("channel %r is gone", origin.name)
+            _log.info("channel %r is gone", origin.name, extra={"channel": origin.name})
 
     # -------------------------------------------------------------------------- links
 
@@ -357,9 +357,19 @@ class Registry:
         self.mirrors[name] = mirror
         mirror.attach(link, offer.channel)
         if link.with_bridge:
-            _log.info("channel %r is mirrored from %s", name, link.name)
+            _log.info(
+                "channel %r is mirrored from %s",
+                name,
+                link.name,
+                extra={"channel": name, "peer": link.name},
+            )
         else:
-            _log.info("channel %r is held for %s", name, link.name)
+            _log.info(
+                "channel %r is held for %s",
+                name,
+                link.name,
+                extra={"channel": name, "peer": link.name},
+            )
             self.scan()
 
     def _reject(self, offer: _Offer, name: str, error: RLayError) -> None:
@@ -371,7 +381,17 @@ class Registry:
                 f"{self.identity.machine} with --prefix"
             )
         text = f"{error}{remedy}"
-        _log.warning("channel %r of %s is refused: %s", name, offer.link.name, text)
+        _log.warning(
+            "channel %r of %s is refused: %s",
+            name,
+            offer.link.name,
+            text,
+            extra={
+                "channel": name,
+                "peer": offer.link.name,
+                "reason": type(error).__name__,
+            },
+        )
         note = Note(int(self.code_of(error)), text[:1000])
         offer.link.sender.control(
             pack_frame(FrameType.REJECT, note.encode(), offer.channel)
@@ -439,5 +459,10 @@ class Registry:
             try:
                 origin = self.origins[name] = Origin(self, name)
             except RLayError as error:
-                _log.warning("mirror %r cannot be opened: %s", name, error)
+                _log.warning(
+                    "mirror %r cannot be opened: %s",
+                    name,
+                    error,
+                    extra={"channel": name, "reason": type(error).__name__},
+                )
         return origin

@@ -47,12 +47,13 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end; more lines only for a traceback."""
-        parts = [
-            _time_text(record.created, fraction=False),
-            record.levelname,
-            one_line(record.getMessage()),
+        text = one_line(record.getMessage())
+        parts = [_time_text(record.created, fraction=False), record.levelname, text]
+        parts += [
+            f"{name}={_value(value)}"
+            for name, value in fields_of(record).items()
+            if str(value) not in text  # it is said once
         ]
-        parts += [f"{name}={_value(v)}" for name, v in fields_of(record).items()]
         count, seconds = _repeats(record)
         if count:
             parts.append(f"(+{count} in {seconds:.0f} s)")

@@ -210,3 +210,27 @@ def test_status_that_is_none_is_not_shown(watched, channel_directory, content):
     path.write_bytes(content)
     assert read_status() is None
     watched.child.send_signal(18)
+
+
+# ------------------------------------------------------------------- log and memory
+
+
+def test_log_says_which_channel_and_which_peer(children):
+    """As fields of a JSON object, beside the sentence."""
+    served = BridgeChild(children, "--log-json")
+    server = MemServer.create("cart")
+    served.until_logged("channel 'cart' is here")
+    server.close()
+    served.until_logged("channel 'cart' is gone")
+    served.end()
+    found = [json.loads(line) for line in served.child.stderr.splitlines()]
+    assert [each["channel"] for each in found if "channel" in each] == ["cart"] * 2
+    assert all({"ts", "level", "event", "logger"} <= set(each) for each in found)
+
+
+def test_running_bridge_has_no_numpy_and_no_gymnasium(watched):
+    """Health and its metrics included: no library of theirs is mapped."""
+    get(watched.health(), "/metrics")
+    maps = Path(f"/proc/{watched.child.pid}/maps").read_text()
+    assert "uvloop" in maps  # else this would prove nothing
+    assert "numpy" not in maps  # nor gymnasium, which cannot be without it

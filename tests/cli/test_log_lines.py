@@ -28,6 +28,13 @@ def test_text_line_has_fields_behind_the_text():
     assert line.endswith(' INFO lost channel=a.1 reason="no heart beat"')
 
 
+def test_text_line_says_nothing_twice():
+    """A field that the text names already is left out; in JSON it is there."""
+    made = record("channel %r is here", "cart", channel="cart", peer="sim")
+    assert TextLines().format(made).endswith(" INFO channel 'cart' is here peer=sim")
+    assert json.loads(JsonLines().format(made))["channel"] == "cart"
+
+
 def test_json_line_is_one_object():
     """With all that is known; numbers stay numbers."""
     fields = {"channel": "a", "peer": "sim", "incarnation": 7, "seq": 9, "reason": "x"}
