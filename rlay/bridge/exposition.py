@@ -7,6 +7,7 @@ addresses that were given to this bridge. So there are as many series as were me
 import os
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -14,11 +15,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
 from rlay.bridge.health import MAX_LAG_S, Probes, Report
+from rlay.bridge.metrics import STEP_BOUNDS_S, StepTimes
 from rlay.transport.software import VERSION
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ class BridgeCollector(Collector):
             ("rlay_replays", counts.replays, "Messages that were sent again"),
         ):
             yield CounterMetricFamily(name, text, value=number)
+        yield _step_seconds(counts.step_times)
 
     def _states(self) -> Iterator[Metric]:
         bridge, registry = self._bridge, self._bridge.registry
@@ -155,3 +159,15 @@ class BridgeCollector(Collector):
         volume.add_metric(["sent"], counts.bytes_sent + sent)
         volume.add_metric(["received"], counts.bytes_received + received)
         yield volume
+
+
+def _step_seconds(times: StepTimes) -> Metric:
+    """Return the histogram; Prometheus counts from below, each with those before."""
+    bounds = [*map(str, STEP_BOUNDS_S), "+Inf"]
+    buckets = list(zip(bounds, accumulate(times.counts), strict=True))
+    return HistogramMetricFamily(
+        "rlay_step_seconds",
+        "From a request that went out to its reply",
+        buckets=buckets,
+        sum_value=times.total_s,
+    )

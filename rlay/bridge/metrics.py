@@ -1,10 +1,15 @@
 """What a bridge counts. Plain numbers: whoever shows them reads them."""
 
+from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
 _ROUND_TRIPS: Final = 256
+STEP_BOUNDS_S: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 60.0,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -29,6 +34,28 @@ class LinkCounts:
         return trips[int(share * (len(trips) - 1))] if trips else None
 
 
+class StepTimes:
+    """How long far replies took, as a histogram.
+
+    Attributes:
+        counts: How many took at most as long as the bound at the same place in
+            :data:`STEP_BOUNDS_S`; the last one, how many took longer than all.
+        total_s: The sum of all.
+    """
+
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.counts = [0] * (len(STEP_BOUNDS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, took_s: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(STEP_BOUNDS_S, took_s)] += 1
+        self.total_s += took_s
+
+
 @dataclass(slots=True)
 class Counts:
     """Of the whole bridge.
@@ -46,6 +73,7 @@ class Counts:
         protocol_errors: Links that ended because the peer broke the protocol.
         bytes_sent: Over all links that there were.
         bytes_received: Over all links that there were.
+        step_times: From a request that went out to its reply.
     """
 
     messages: Counter[str] = field(default_factory=Counter)
@@ -59,3 +87,4 @@ class Counts:
     protocol_errors: Counter[str] = field(default_factory=Counter)
     bytes_sent: int = 0
     bytes_received: int = 0
+    step_times: StepTimes = field(default_factory=StepTimes)

@@ -1,5 +1,6 @@
 """A session whose two ends are on two machines: two slots here, two there."""
 
+import time
 from typing import TYPE_CHECKING
 
 from rlay.bridge.fault_points import ARMED, reach
@@ -55,6 +56,7 @@ class Session:
         self.link: Link | None = None
         self.channel = 0
         self._leaving = False
+        self._asked_at = 0.0
         self._side = side
         self._counts = counts
         self._incarnation, self._session = ids
@@ -144,6 +146,7 @@ class Session:
             # It implies that the last message in was taken.
             self.inlet.told = self.inlet.taken
             self._counts.messages[self._direction] += 1
+            self._asked_at = time.monotonic()
             link.send(self)
             return
         taken = self.inlet.untold()
@@ -192,6 +195,9 @@ class Session:
                 reach("message.placed")
             self.outlet.mark_answered()
             self.inlet.publish(frame.publication)
+            if self._side is End.SERVER:  # what came is a reply
+                took_s = time.monotonic() - self._asked_at
+                self._counts.step_times.add(took_s)
             if ARMED:
                 reach("message.rung")
         elif ARMED:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import rlay
 from rlay.bridge.status import FILE_NAME, read_status
 from rlay.cli import main
 from rlay.transport.mem_server import MemServer
@@ -17,6 +18,10 @@ from tests.support.bridge_child import LIMIT_S, BridgeChild
 from tests.support.waiting import wait_until
 
 FAST = ("--heartbeat-s", "0.1", "--dead-after-s", "5")
+
+
+def serve(name: str) -> None:
+    rlay.ServerBackend("CartPole-v1", name=name).run()
 
 
 @pytest.fixture
@@ -119,6 +124,25 @@ def test_metrics_count_channels(dialer, watched):
     wait_until(lambda: metrics(far)['rlay_channels{kind="mirrored"}'] == 1, LIMIT_S)
     assert metrics(watched.health())['rlay_channels{kind="shared"}'] == 1
     server.close()
+
+
+def test_metrics_count_steps_and_their_time(dialer, watched, children):
+    """On the side that asks; a histogram, cumulative as Prometheus has it."""
+    children.start(serve, "cart", forever=True)
+    env = rlay.ClientEnv("cart", directory=dialer.directory)
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(0)
+    found = metrics(health_of(dialer))
+    assert found["rlay_step_seconds_count"] == 6
+    assert found['rlay_step_seconds_bucket{le="+Inf"}'] == 6
+    assert 0 < found["rlay_step_seconds_sum"] < 6 * LIMIT_S
+    assert found['rlay_steps_total{dir="request"}'] == 6
+    assert found["rlay_sessions_total"] == 1
+    answered = metrics(watched.health())
+    assert answered["rlay_step_seconds_count"] == 0
+    assert answered['rlay_steps_total{dir="reply"}'] == 6
+    env.close()
 
 
 def test_d1_metrics_count_strangers_by_reason(watched):

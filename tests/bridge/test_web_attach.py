@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from rlay.bridge.websocket import MAX_STRANGER_BYTES
 from rlay.cli.link_probe import LinkProbe
 from rlay.errors import AuthError
 from rlay.protocol.link_messages import Announcement
@@ -104,6 +105,17 @@ def test_websocket_peer_may_fragment_as_it_likes(bridge):
         probe.greet(None)
         probe.ping()
         assert len(sent) == 3
+
+
+def test_websocket_peer_that_is_known_may_say_more_than_a_stranger(bridge):
+    """The limit of what is read ends with the greeting."""
+    with open_plain(bridge) as websocket:
+        probe = probe_of(websocket)
+        probe.greet(None)
+        said = 0
+        while said <= 2 * MAX_STRANGER_BYTES:
+            probe.ping()
+            said += 72
 
 
 def test_wss_peer_proves_the_token_over_tls(secure):
