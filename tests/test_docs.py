@@ -2,8 +2,10 @@
 
 import inspect
 import re
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ import rlay
 from rlay import errors
 from rlay.cli.application import application
 from rlay.envs import timeouts
+from tests.support.bridge_child import BridgeChild
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -136,6 +139,7 @@ def test_readme_server_env_example_walks_to_both_ends(start):
 
 FIRST_PART = TUTORIAL / "1-an-environment-that-answers.md"
 SECOND_PART = TUTORIAL / "2-a-game-that-asks.md"
+THIRD_PART = TUTORIAL / "3-simulate-on-another-machine.md"
 
 
 @pytest.fixture
@@ -174,6 +178,84 @@ def test_tutorial_second_part_prints_what_it_says(children, write, tmp_path):
         assert f"```text\n{program.stdout}```" in SECOND_PART.read_text()
 
 
+@pytest.fixture
+def two_machines(children, tmp_path):
+    """Two directories, two bridges with token and TLS; starts programs on either."""
+    near, far = tmp_path / "trainer", tmp_path / "simulator"
+    for machine in (near, far):
+        machine.mkdir(0o700)
+    rlay_command = [sys.executable, "-m", "rlay"]
+    for words in (["token", "new"], ["cert", "new", "--host", "simulator"]):
+        children.start_command([*rlay_command, *words], cwd=tmp_path).wait()
+    secrets = ["--token-file", tmp_path / "rlay.token"]
+    cert, key = tmp_path / "rlay.crt", tmp_path / "rlay.key"
+    listens = [*secrets, "--tls-cert", cert, "--tls-key", key, "--directory", far]
+    listener = BridgeChild(children, *listens)
+    dials = ["--connect", f"localhost:{listener.port}", "--directory", near]
+    dials += [*secrets, "--tls-ca", cert]
+    children.start_command([*rlay_command, "bridge", *dials], forever=True)
+
+    def start_program(machine, *words, forever=False):
+        directory = {"trainer": near, "simulator": far}[machine]
+        command = [sys.executable, *words]
+        env = {"RLAY_DIR": str(directory), "PYTHONUNBUFFERED": "1"}
+        return children.start_command(command, forever=forever, env=env, cwd=tmp_path)
+
+    start_program.listener = listener.child
+    return start_program
+
+
+SERVE = ["-m", "rlay", "serve", "corridor:Corridor", "--name", "corridor"]
+
+
+def stands_in(page, text):
+    """Whether lines stand in a page, spaces at their ends left out."""
+    return "\n".join(line.rstrip() for line in text.splitlines()) in page.read_text()
+
+
+def test_tutorial_third_part_prints_what_the_first_one_printed(two_machines, write):
+    """Behind two bridges the unchanged programs print what both pages say."""
+    write(FIRST_PART)
+    two_machines("simulator", *SERVE, forever=True)
+    for name in ("look.py", "train.py"):
+        program = two_machines("trainer", name)
+        program.wait(60)
+        for page in (FIRST_PART, THIRD_PART):
+            assert f"```text\n{program.stdout}```" in page.read_text()
+
+
+def test_tutorial_third_part_walk_ends_with_the_simulator(two_machines, write):
+    """A killed simulator ends the walk with the message of the page."""
+    write(FIRST_PART)
+    write(THIRD_PART)
+    simulator = two_machines("simulator", *SERVE, forever=True)
+    walk = two_machines("trainer", "walk.py")
+    walk.wait_until_printed("step 2")
+    simulator.kill()
+    walk.wait()
+    message = walk.stdout.splitlines()[-1]
+    assert f"\n{message}\n" in THIRD_PART.read_text()
+
+
+@pytest.mark.timeout(120)
+def test_tutorial_third_part_walk_goes_on_after_a_cut(two_machines, write):
+    """A bridge that says nothing for a while: the walk waits, and no step is lost."""
+    write(FIRST_PART)
+    write(THIRD_PART)
+    two_machines("simulator", *SERVE, forever=True)
+    walk = two_machines("trainer", "walk.py")
+    walk.wait_until_printed("step 3")
+    listener = two_machines.listener
+    listener.send_signal(signal.SIGSTOP)
+    time.sleep(3)  # the cut itself
+    listener.send_signal(signal.SIGCONT)
+    walk.wait(60)
+    lines = [line.partition(" after ")[0].strip() for line in walk.stdout.splitlines()]
+    assert lines == [f"step {number}: place {number}" for number in range(1, 20)]
+    assert " after " in walk.stdout
+    assert stands_in(THIRD_PART, "step 3: place 3\nstep 4: place 4 after")
+
+
 def test_every_program_of_the_tutorial_is_tested_here():
     """A program that is added to the tutorial must be run above."""
     parts = {page: set(programs(page)) for page in TUTORIAL.glob("*.md")}
@@ -181,6 +263,7 @@ def test_every_program_of_the_tutorial_is_tested_here():
         TUTORIAL / "README.md": set(),
         FIRST_PART: {"corridor.py", "look.py", "train.py", "spawned.py"},
         SECOND_PART: {"lander.py", "game.py", "trainer.py"},
+        THIRD_PART: {"walk.py"},
     }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bridge_child import BridgeChild
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 needs_torch = pytest.mark.skipif(
@@ -71,6 +73,29 @@ def test_vector_steps_a_batch_and_ends_the_backend(run):
     assert "observations: float32 (8, 4)" in output
     assert number_after("8000 steps, ", output) > 0
     assert "the other process ended with exit code 0" in output
+
+
+def test_two_machines_are_the_same_two_programs_behind_bridges(children, tmp_path):
+    """Two directories and two bridges; the trajectory is the in-process one."""
+    near, far = tmp_path / "near", tmp_path / "far"
+    listener = BridgeChild(children, "--directory", far)
+    address = f"127.0.0.1:{listener.port}"
+    dial = ["-m", "rlay", "bridge", "--connect", address, "--directory", near]
+    dialer = children.start_command([sys.executable, *dial], forever=True)
+
+    def start(directory, *words):
+        command = [sys.executable, EXAMPLES / "two_machines.py", *words]
+        return children.start_command(command, env={"RLAY_DIR": str(directory)})
+
+    simulator = start(far, "simulator", "--sessions", "1")
+    trainer = start(near, "trainer", "--steps", "500")
+    trainer.wait(60)
+    simulator.wait()
+    assert "the same episode in this process is equal: True" in trainer.stdout
+    assert number_after("trainer: 5", trainer.stdout) >= 0
+    assert "simulator: done" in simulator.stdout
+    dialer.end_orderly()
+    listener.end()
 
 
 @needs_torch
