@@ -171,14 +171,16 @@ class Dispatcher:
     def _on_announce(self, frame: Frame, body: memoryview) -> None:
         if not self._link.is_theirs(frame.channel):
             raise RemoteProtocolError(f"channel {frame.channel} is not theirs to name")
-        self._registry.announced(self._link, frame.channel, Announcement.decode(body))
+        self._registry.offers.announced(
+            self._link, frame.channel, Announcement.decode(body)
+        )
 
     def _on_announced(self, frame: Frame, body: memoryview) -> None:
-        self._registry.all_announced(self._link)
+        self._registry.offers.all_announced(self._link)
 
     def _on_withdraw(self, frame: Frame, body: memoryview) -> None:
         ending = Ending.decode(body)
-        self._registry.withdrawn(self._link, frame.channel)
+        self._registry.offers.withdrawn(self._link, frame.channel)
         mirror = self._link.mirrors.pop(frame.channel, None)
         if mirror is not None:
             mirror.withdrawn(ending)
@@ -193,7 +195,7 @@ class Dispatcher:
             )
 
     def _on_find(self, frame: Frame, body: memoryview) -> None:
-        self._registry.find(self._link, frame.sequence, body)
+        self._registry.questions.answer(self._link, frame.sequence, body)
 
     # --------------------------------------------------------------------- sessions
 

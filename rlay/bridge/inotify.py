@@ -5,6 +5,7 @@ so nothing depends on an event.
 """
 
 import ctypes
+import logging
 import os
 import struct
 import sys
@@ -19,6 +20,8 @@ _IGNORED: Final = 0x00008000
 _NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _EVENT: Final = struct.Struct("iIII")
 _READ_BYTES: Final = 16 * 1024
+
+_log = logging.getLogger("rlay.bridge.inotify")
 
 Changed = Callable[[], None]
 
@@ -60,7 +63,7 @@ class Inotify:
         """
         if self._fd < 0:
             return -1
-        number: int = self._library.inotify_add_watch(self._fd, path.encode(), mask)
+        number: int = self._library.inotify_add_watch(self._fd, os.fsencode(path), mask)
         if number >= 0:
             self._callbacks[number] = changed
         return number
@@ -95,4 +98,7 @@ class Inotify:
             if callback is not None:
                 changed[callback] = None
         for callback in changed:
-            callback()
+            try:
+                callback()
+            except Exception:
+                _log.exception("a fault of this bridge, at a change of a file")

@@ -173,7 +173,12 @@ class Link:
         """Send all that the socket takes, once this turn of the loop is over."""
         if len(self.sessions) <= 1:
             self.flush()
-        elif not self._flushes:
+        else:
+            self.flush_later()
+
+    def flush_later(self) -> None:
+        """As :meth:`flush_soon`, and never now: what comes next may be in the way."""
+        if not self._flushes:
             self._flushes = True
             self.stream.loop.call_soon(self._flush_now)
 

@@ -12,6 +12,7 @@ from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_messages import Ending, Opening, SlotWords
 from rlay.protocol.refusal import Refusal
+from rlay.transport.header import ChannelFacts
 from rlay.transport.stores import End
 
 if TYPE_CHECKING:
@@ -49,7 +50,18 @@ class Mirror:
             None  # of a session that ended while the link was down
         )
         self._window: TimerHandle | None = None
-        end.bell.listen(self._rung)
+        rung = self._rung
+        end.bell.listen(lambda: registry.contain(self, rung))
+
+    @property
+    def facts(self) -> ChannelFacts:
+        """What the channel's header says."""
+        return self.end.facts
+
+    @property
+    def machine(self) -> str:
+        """The name of the machine that has the server, as the header has it."""
+        return self.end.program.rpartition(" on ")[2]
 
     @property
     def peer_id(self) -> int:
@@ -75,10 +87,12 @@ class Mirror:
         if session is None:
             self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
             self._rung()
+            self._ask()  # a Hello that came in parts is not in its slot any more
             return
         session.detach()
         body = session.words().encode()
         link.sender.control(pack_frame(FrameType.RESUME, body, channel, *session.ids))
+        link.flush_later()
         if ARMED:
             reach("resume.sent")
 
@@ -91,6 +105,7 @@ class Mirror:
             self.link.sender.control(
                 pack_frame(FrameType.CLOSE, body, self._channel, *ids)
             )
+            self.link.flush_later()
 
     def resumed(self, ids: Ids, words: SlotWords) -> None:
         """Go on with the session: the other side still has it."""
@@ -99,6 +114,7 @@ class Mirror:
             return
         if ARMED:
             reach("resumed.heard")
+        session.detach()
         session.attach(link, self._channel)
         self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
         session.resume(words)
@@ -122,16 +138,12 @@ class Mirror:
         if self.session is not None:
             self.session.detach()
         self.end.line.say(PeerState.LINK_DOWN, CloseReason.NONE)
-        self.start_window(
-            self._registry.window_s
-            if link is None
-            else self._registry.window_after(link)
-        )
+        self.start_window(self._registry.window_after(link))
 
     def start_window(self, seconds: float) -> None:
         """Wait so long for a link, then give up."""
         self._stop_window()
-        self._window = self._registry.loop.call_later(seconds, self._expire)
+        self._window = self._registry.later(seconds, self, self._expire)
 
     def _stop_window(self) -> None:
         if self._window is not None:
@@ -152,10 +164,23 @@ class Mirror:
         """Look whether the client is gone; if so, say it."""
         if self._client_held():
             return
-        if self.session is not None or self._hello is not None:
+        if not self.end.is_current:
+            self.withdrawn(Ending(PeerState.LOST, CloseReason.VANISHED))
+        elif self.session is not None or self._hello is not None:
             self._client_gone()
         elif self.end.greeted:
             self.end.skip_greetings()
+
+    def fail(self) -> None:
+        """Give the channel up: a fault of this bridge may have spoilt it."""
+        ending = Ending(PeerState.LOST, CloseReason.VANISHED)
+        session = self.session
+        if session is not None:
+            session.detach()
+            self._close_at_other_side(session.ids)
+            if self.link is not None:
+                self.link.flush_later()
+        self.withdrawn(ending)
 
     def _client_gone(self) -> None:
         line = self.end.peer
@@ -241,6 +266,13 @@ class Mirror:
             reach("hello.seen")
         self._asked = True
         ids, payload = hello
+        if self._registry.draining:
+            machine = self._registry.identity.machine
+            text = f"the bridge on {machine} shuts down"
+            self._answer(
+                Kind.REFUSAL, Refusal(int(ErrorCode.DRAINING), text).encode(), ids
+            )
+            return
         opening = Opening(int(self.end.peer.capabilities), 0, 0, 0)
         link.send_opening(FrameType.OPEN, self._channel, ids, opening, payload)
         link.flush()
@@ -316,10 +348,7 @@ class Mirror:
         """
         session = self.session
         if session is not None and session.ids == ids:
-            link, channel = self.link, self._channel
             self.withdrawn(ending)
-            if link is not None:
-                self._registry.announce_again(link, channel)
 
     def withdrawn(self, ending: Ending) -> None:
         """Remove the channel: its server is gone. Twice is harmless."""
@@ -339,8 +368,10 @@ class Mirror:
         wake = self.session
         self.session = None
         self._registry.forget(self._watch)
-        state = PeerState(ending.state)
-        self.end.close(reason, state)
+        try:
+            self.end.close(reason, PeerState(ending.state))
+        except RLayError as error:
+            _log.error("channel %r was not removed: %s", self.name, error)
         if wake is not None:
             wake.inlet.wake()
         self._registry.mirror_closed(self)

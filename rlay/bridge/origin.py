@@ -71,6 +71,7 @@ class Origin:
         except BaseException:
             self._store.close()
             raise
+        self._closed = False
         self._end: BridgeClient | None = None
         self._opening: tuple[Link, int, Ids] | None = None
         self._machine = ""  # of the session's client; unknown after a restart
@@ -81,7 +82,12 @@ class Origin:
     @property
     def alive(self) -> bool:
         """Whether the channel's server is still there, under this name."""
-        return self._served() and self._store.is_current()
+        return self.is_current and self._served()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the channel's name still leads to the files that are open here."""
+        return self._store.is_current()
 
     def announcement(self) -> Announcement:
         """Return what other machines are told."""
@@ -111,6 +117,12 @@ class Origin:
         if not self.alive:
             self.close(self._last_word())
 
+    def fail(self) -> None:
+        """Give the channel up: a fault of this bridge may have spoilt it."""
+        if self.session is not None:
+            self.session.detach()  # it may be what fails: no last words
+        self.close(_GONE)
+
     def _last_word(self) -> Ending:
         line = self._header.server
         if line.state in (PeerState.CLOSED, PeerState.LOST):
@@ -118,7 +130,9 @@ class Origin:
         return _GONE
 
     def close(self, ending: Ending) -> None:
-        """Tell everybody that the channel is gone, and let go of it."""
+        """Tell everybody that it is gone, and let go of it. Twice is harmless."""
+        if self._closed:
+            return
         body = ending.encode()
         for link, number in list(self.numbers.items()):
             frame = pack_frame(FrameType.WITHDRAW, body, number)
@@ -137,6 +151,7 @@ class Origin:
         for watch in self._watches:
             self._registry.forget(watch)
         self._store.close()
+        self._closed = True
         self._registry.origin_closed(self)
 
     # ---------------------------------------------------------------------- opening
@@ -152,6 +167,12 @@ class Origin:
             )  # fmt: skip
             return
         self._make_room(link)
+        if self._end is not None:
+            self._refuse(
+                link, channel, ids, ErrorCode.BUSY,
+                f"channel {self.name!r} has a client already: {self._end.program}",
+            )  # fmt: skip
+            return
         try:
             self._end = BridgeClient.open(
                 self._registry.loop,
@@ -171,7 +192,11 @@ class Origin:
         self._end.begin_greeting(Kind.HELLO, payload, ids)
         if ARMED:
             reach("hello.said")
-        self._end.bell.listen(self._rung)
+        self._listen(self._end)
+
+    def _listen(self, end: BridgeClient) -> None:
+        contain, rung = self._registry.contain, self._rung
+        end.bell.listen(lambda: contain(self, rung))
 
     def _make_room(self, link: "Link") -> None:
         """Let go of a session that nobody at the other side knows any more.
@@ -304,7 +329,12 @@ class Origin:
         if session is not None:
             session.detach()
         if end is not None:
-            end.close(reason, state)
+            try:
+                end.close(reason, state)
+            except RLayError as error:
+                _log.error("the end of %r was not closed: %s", self.name, error)
+        if session is not None:
+            session.inlet.wake()  # the server sees at once who is gone
 
     def link_ended(self, link: "Link") -> None:
         """Take note that a link is down: a session over it waits for the next one."""
@@ -324,7 +354,7 @@ class Origin:
 
     def _start_window(self, seconds: float) -> None:
         self._stop_window()
-        self._window = self._registry.loop.call_later(seconds, self._expire)
+        self._window = self._registry.later(seconds, self, self._expire)
 
     def _stop_window(self) -> None:
         if self._window is not None:
@@ -357,7 +387,7 @@ class Origin:
             end.close(CloseReason.VANISHED, PeerState.LOST)
             raise
         self._end, self.session = end, session
-        end.bell.listen(self._rung)
+        self._listen(end)
         self._start_window(self._registry.window_s)
         _log.info(
             "took over the session on %r", self.name, extra={"channel": self.name}
@@ -400,4 +430,7 @@ class Origin:
     @property
     def occupied(self) -> bool:
         """Whether somebody holds the client end, here or elsewhere."""
-        return self._end is not None or self._store.is_held(End.CLIENT)
+        try:
+            return self._end is not None or self._store.is_held(End.CLIENT)
+        except RLayError:  # its files are gone
+            return True

@@ -1,21 +1,22 @@
 """The channels that a bridge knows: those of this machine, and mirrors of others."""
 
 import fnmatch
+import functools
 import logging
 import os
-from asyncio import AbstractEventLoop
-from dataclasses import dataclass
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from rlay.bridge.ends import BridgeServer, facts_of
-from rlay.bridge.fault_points import ARMED, reach
+from rlay.bridge.ends import BridgeServer
 from rlay.bridge.inotify import CLOSE_WRITE, CREATED, REMOVED, Inotify
 from rlay.bridge.metrics import Counts
 from rlay.bridge.mirror import Mirror
+from rlay.bridge.offers import Offers
 from rlay.bridge.origin import Origin
+from rlay.bridge.questions import Questions
 from rlay.errors import (
     ChannelBusy,
-    ChannelError,
     ChannelNoSpace,
     ChannelNotFound,
     Draining,
@@ -25,7 +26,6 @@ from rlay.errors import (
     VersionMismatch,
 )
 from rlay.protocol.constants import (
-    Capability,
     CloseReason,
     ErrorCode,
     Holder,
@@ -33,8 +33,8 @@ from rlay.protocol.constants import (
 )
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_greeting import LinkIdentity
-from rlay.protocol.link_messages import Announcement, Ending, Note, Question
-from rlay.protocol.names import check_name, group_member, group_prefix
+from rlay.protocol.link_messages import Ending, Note
+from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelHeader
@@ -60,13 +60,18 @@ _CODES: Final[tuple[tuple[type[RLayError], ErrorCode], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A channel that another machine announced."""
+def contained(what: object, callback: Callable[[], None]) -> bool:
+    """Call something for the loop, to which nothing may be raised.
 
-    link: "Link"
-    channel: int
-    announcement: Announcement
+    Returns:
+        False where it raised what it should not: that is told in full.
+    """
+    try:
+        callback()
+    except Exception:
+        _log.exception("a fault of this bridge, at %r", what)
+        return False
+    return True
 
 
 class Registry:
@@ -82,6 +87,8 @@ class Registry:
         origins: Channels whose server is on this machine, by name.
         mirrors: Channels whose server is elsewhere, by name.
         links: All links that are up.
+        offers: Channels of other machines.
+        questions: Answers direct peers.
     """
 
     def __init__(
@@ -107,19 +114,23 @@ class Registry:
         self.links: list[Link] = []
         self._directory = directory
         self._share = share
-        self._prefix = prefix
+        self.offers = Offers(self, prefix, max_channels)
+        self.questions = Questions(self)
         self._max_channels = max_channels
-        self._offers: dict[tuple[Link, int], _Offer] = {}
+        self._scans = False  # soon
+        self._is_gone = self._closed = False
         self._left_alone: dict[str, tuple[int, int]] = {}
         self._inotify = Inotify(loop)
         self._inotify.watch(self.root, CREATED | REMOVED, self.scan)
 
     def close(self) -> None:
         """Let go of everything that is left."""
+        self._closed = True
+        ending = Ending(PeerState.CLOSED, CloseReason.DRAINING)
         for mirror in list(self.mirrors.values()):
-            mirror.withdrawn(Ending(PeerState.CLOSED, CloseReason.DRAINING))
+            self.contain(mirror, functools.partial(mirror.withdrawn, ending))
         for origin in list(self.origins.values()):
-            origin.close(Ending(PeerState.CLOSED, CloseReason.DRAINING))
+            self.contain(origin, functools.partial(origin.close, ending))
         self._inotify.close()
 
     def code_of(self, error: RLayError) -> ErrorCode:
@@ -130,6 +141,17 @@ class Registry:
         return ErrorCode.UNSUPPORTED
 
     # ----------------------------------------------------------------------- watching
+
+    def contain(self, holder: "Origin | Mirror", callback: Callable[[], None]) -> None:
+        """Call something for the loop; a fault of it ends this one channel."""
+        if not contained(holder.name, callback):
+            contained(holder.name, holder.fail)
+
+    def later(
+        self, seconds: float, holder: "Origin | Mirror", callback: Callable[[], None]
+    ) -> TimerHandle:
+        """Call something after so many seconds; a fault of it ends this channel."""
+        return self.loop.call_later(seconds, self.contain, holder, callback)
 
     def watch_lock(self, path: str, end: End, holder: "Origin | Mirror") -> int:
         """Have ``holder`` look when a lock file of its channel is closed."""
@@ -147,7 +169,13 @@ class Registry:
     def _look(self, holder: "Origin | Mirror") -> None:
         known = self.origins if isinstance(holder, Origin) else self.mirrors
         if known.get(holder.name) is holder:
-            holder.look()
+            self.contain(holder, holder.look)
+
+    def look_at(self, name: str) -> None:
+        """Look whether the server of a channel of this machine is still there."""
+        origin = self.origins.get(name)
+        if origin is not None:
+            self._look(origin)
 
     def holders(self) -> "list[Origin | Mirror]":
         """Return everything that may have a session."""
@@ -158,29 +186,54 @@ class Registry:
         self.scan()
         for holder in self.holders():
             self._look(holder)
-        for offer in list(self._offers.values()):
-            if offer.channel not in offer.link.mirrors:
-                self._mirror(offer, again=True)
+        self.offers.again(self.loop.time())
+
+    def _scan_soon(self) -> None:
+        if not self._scans:
+            self._scans = True
+            self.loop.call_soon(self._scan_now)
+
+    def _scan_now(self) -> None:
+        self._scans = False
+        contained(self.root, self.scan)
 
     def scan(self) -> None:
         """Look for channels that came and went."""
+        if self._closed:
+            return
         try:
             names = self._directory.names()
         except RLayError as error:
             _log.warning("cannot look for channels: %s", error)
             return
+        self._tell_if_gone()
         for origin in list(self.origins.values()):
-            if origin.name not in names:
-                origin.look()
+            if not origin.is_current:
+                self._look(origin)
         for name in names:
-            if name not in self.origins and name not in self.mirrors:
+            if name not in self.origins and not self._is_mirrored(name):
                 self._found(name)
         if len(self._left_alone) > 2 * len(names) + _FEW:
             left = self._left_alone
             self._left_alone = {name: left[name] for name in names if name in left}
 
+    def _is_mirrored(self, name: str) -> bool:
+        """Return whether a channel is a bridge's, and none of this machine."""
+        mirror = self.mirrors.get(name)
+        return mirror is not None and mirror.facts.mirror
+
+    def _tell_if_gone(self) -> None:
+        """Say once that the directory itself was removed: nobody finds it any more."""
+        gone = os.fstat(self._directory.fd).st_nlink == 0
+        if gone and not self._is_gone:
+            _log.error(
+                "%s was removed: new channels are not found. Start this bridge anew",
+                self.root,
+            )
+        self._is_gone = gone
+
     def _found(self, name: str) -> None:
-        identity = self._identity(name)
+        identity = self.identity_of(name)
         if identity is None or self._left_alone.get(name) == identity:
             return
         try:
@@ -198,7 +251,7 @@ class Registry:
             self._left_alone[name] = identity
             _log.debug("channel %r is left alone: %s", name, error)
 
-    def _identity(self, name: str) -> tuple[int, int] | None:
+    def identity_of(self, name: str) -> tuple[int, int] | None:
         """Return device and inode of a channel's directory; None where it is gone."""
         try:
             facts = os.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)
@@ -234,8 +287,8 @@ class Registry:
         self.mirrors[name] = mirror
         mirror.adopt()
 
-    def _add_origin(self, name: str) -> Origin | None:
-        if len(self.origins) + len(self.mirrors) >= self._max_channels:
+    def _add_origin(self, name: str) -> None:
+        if self.is_full:
             raise ChannelNoSpace(
                 f"{self._max_channels} channels are the limit: raise --max-channels"
             )
@@ -246,17 +299,17 @@ class Registry:
         except RLayError as error:
             _log.debug("no session to take over on %r: %s", name, error)
         _log.info("channel %r is here", name, extra={"channel": name})
-        for link in self.links:
+        for link in list(self.links):
             if link.with_bridge:
                 origin.announce(link)
                 link.flush()
-        return origin
 
     def origin_closed(self, origin: Origin) -> None:
         """Forget a channel of this machine."""
         if self.origins.get(origin.name) is origin:
             del self.origins[origin.name]
             _log.info("channel %r is gone", origin.name, extra={"channel": origin.name})
+            self._scan_soon()  # its name may be another's already
 
     # -------------------------------------------------------------------------- links
 
@@ -266,7 +319,7 @@ class Registry:
         self.links.append(link)
         self.scan()
         if link.with_bridge:
-            for origin in self.origins.values():
+            for origin in list(self.origins.values()):
                 if self._shares(origin.name) and not origin.facts.mirror:
                     origin.announce(link)
             link.sender.control(pack_frame(FrameType.ANNOUNCED))
@@ -286,13 +339,15 @@ class Registry:
         """Take note that a link is down."""
         if link in self.links:
             self.links.remove(link)
-        for key in [key for key in self._offers if key[0] is link]:
-            del self._offers[key]
-        for mirror in list(link.mirrors.values()):
-            mirror.link_ended()
+        self.offers.forget(link)
+        mirrors = list(link.mirrors.values())
+        for mirror in mirrors:
+            self.contain(mirror, mirror.link_ended)
         link.mirrors.clear()
+        for mirror in mirrors:  # a second link to that machine may stand by
+            self.loop.call_soon(self._name_is_free, mirror.name)
         for origin in set(link.origins.values()):
-            origin.link_ended(link)
+            self.contain(origin, functools.partial(origin.link_ended, link))
         link.origins.clear()
 
     def window_after(self, link: "Link") -> float:
@@ -305,164 +360,23 @@ class Registry:
 
     # ------------------------------------------------------------------------ mirrors
 
-    def announced(self, link: "Link", channel: int, said: Announcement) -> None:
-        """Make a mirror of a channel of another machine, or take up the old one."""
-        offer = _Offer(link, channel, said)
-        self._offers[link, channel] = offer
-        self._mirror(offer)
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many channels as there may be."""
+        return len(self.origins) + len(self.mirrors) >= self._max_channels
 
-    def announce_again(self, link: "Link", channel: int) -> None:
-        """Make a mirror anew whose session was lost."""
-        offer = self._offers.get((link, channel))
-        if offer is not None:
-            self._mirror(offer)
-
-    def withdrawn(self, link: "Link", channel: int) -> None:
-        """Forget an offer."""
-        self._offers.pop((link, channel), None)
-
-    def _mirror(self, offer: _Offer, *, again: bool = False) -> None:
-        link, said = offer.link, offer.announcement
-        name = self._prefix + said.name if link.with_bridge else said.name
-        old = self.mirrors.get(name)
-        if old is not None:
-            if old.link is None:
-                old.attach(link, offer.channel)
-                return
-            theirs, ours = old.link.peer, link.peer
-            if theirs is not None and ours is not None and theirs.id == ours.id:
-                return  # two links to one peer: the second one stands by
-        try:
-            check_name(name)
-            if len(self.origins) + len(self.mirrors) >= self._max_channels:
-                raise ChannelError(
-                    f"{self._max_channels} channels are the limit of the bridge on "
-                    f"{self.identity.machine}"
-                )
-            server = BridgeServer.create(
-                self.loop,
-                self.root,
-                name,
-                facts_of(said.paradigm, said.num_envs, mirror=link.with_bridge),
-                Capability(said.capabilities),
-                f"{said.program} on {said.machine}",
-            )
-        except RLayError as error:
-            if not again:
-                self._reject(offer, name, error)
-            return
-        mirror = Mirror(self, server)
-        if ARMED:
-            reach("mirror.made")
-        self.mirrors[name] = mirror
-        mirror.attach(link, offer.channel)
-        if link.with_bridge:
-            _log.info(
-                "channel %r is mirrored from %s",
-                name,
-                link.name,
-                extra={"channel": name, "peer": link.name},
-            )
-        else:
-            _log.info(
-                "channel %r is held for %s",
-                name,
-                link.name,
-                extra={"channel": name, "peer": link.name},
-            )
-            self.scan()
-
-    def _reject(self, offer: _Offer, name: str, error: RLayError) -> None:
-        remedy = ""
-        if isinstance(error, ChannelBusy):
-            remedy = (
-                f". {offer.announcement.machine} and {self.identity.machine} both "
-                f"have a channel {name!r}: start the bridge on "
-                f"{self.identity.machine} with --prefix"
-            )
-        text = f"{error}{remedy}"
-        _log.warning(
-            "channel %r of %s is refused: %s",
-            name,
-            offer.link.name,
-            text,
-            extra={
-                "channel": name,
-                "peer": offer.link.name,
-                "reason": type(error).__name__,
-            },
-        )
-        note = Note(int(self.code_of(error)), text[:1000])
-        offer.link.sender.control(
-            pack_frame(FrameType.REJECT, note.encode(), offer.channel)
-        )
-
-    def all_announced(self, link: "Link") -> None:
-        """Give up mirrors of this peer's channels that it has not any more."""
-        peer = link.peer.id if link.peer else 0
-        for mirror in list(self.mirrors.values()):
-            if mirror.link is None and mirror.peer_id == peer:
-                # It went while the link was down, and left no last word.
-                mirror.withdrawn(Ending(PeerState.LOST, CloseReason.LINK_DOWN))
+    def mirror_made(self, mirror: Mirror) -> None:
+        """Take note of a mirror. One for a direct peer is this machine's channel."""
+        self.mirrors[mirror.name] = mirror
+        if not mirror.facts.mirror:
+            self._scan_soon()
 
     def mirror_closed(self, mirror: Mirror) -> None:
         """Forget a mirror."""
         if self.mirrors.get(mirror.name) is mirror:
             del self.mirrors[mirror.name]
-            origin = self.origins.get(mirror.name)
-            if origin is not None:
-                origin.look()
+            self.look_at(mirror.name)
+            self.loop.call_soon(self._name_is_free, mirror.name)
 
-    # --------------------------------------------------------------------- questions
-
-    def find(self, link: "Link", sequence: int, body: memoryview) -> None:
-        """Answer a direct peer's question for a channel."""
-        name = Question.decode(body).name
-        self.scan()
-        origin = self._find(name, link)
-        if origin is None:
-            text = (
-                f"there is no channel {name!r} at the bridge on "
-                f"{self.identity.machine}; it has {sorted(self._visible()) or 'none'}"
-            )
-            note = Note(int(ErrorCode.NOT_FOUND), text[:1000])
-            link.sender.control(
-                pack_frame(FrameType.NOT_FOUND, note.encode(), 0, 0, 0, sequence)
-            )
-            return
-        origin.announce(link, sequence)
-
-    def _visible(self) -> list[str]:
-        return [*self.origins, *self.mirrors]
-
-    def _find(self, name: str, link: "Link") -> Origin | None:
-        prefix = group_prefix(name)
-        if prefix is None:
-            return self._origin(name)
-        members = [
-            (number, each)
-            for each in set(self._visible())
-            if (number := group_member(prefix, each)) is not None
-        ]
-        found = [
-            origin
-            for _, each in sorted(members)
-            if (origin := self._origin(each)) is not None
-        ]
-        free = [origin for origin in found if not origin.occupied]
-        return next(iter(free or found), None)
-
-    def _origin(self, name: str) -> Origin | None:
-        """Return a channel that can be opened here; a mirror is one too."""
-        origin = self.origins.get(name)
-        if origin is None and name in self.mirrors:
-            try:
-                origin = self.origins[name] = Origin(self, name)
-            except RLayError as error:
-                _log.warning(
-                    "mirror %r cannot be opened: %s",
-                    name,
-                    error,
-                    extra={"channel": name, "reason": type(error).__name__},
-                )
-        return origin
+    def _name_is_free(self, name: str) -> None:
+        contained("offers", lambda: self.offers.of_name(name))
