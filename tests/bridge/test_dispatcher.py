@@ -21,6 +21,7 @@ class Registry:
     def __init__(self):
         self.counts = Counts()
         self.calls = []
+        self.offers = self.questions = self
 
     def code_of(self, error):
         return ErrorCode.PROTOCOL
@@ -171,7 +172,9 @@ def test_fault_of_this_program_ends_the_link_alone(caplog):
             lambda loop, context: unhandled.append(context)
         )
         registry = SimpleNamespace(
-            counts=Counts(), find=fail, code_of=lambda error: ErrorCode.PROTOCOL
+            counts=Counts(),
+            questions=SimpleNamespace(answer=fail),
+            code_of=lambda error: ErrorCode.PROTOCOL,
         )
         async with link_and_peer(registry) as (link, peer):
             await peer.send(_find_frame())
