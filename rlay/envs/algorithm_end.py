@@ -24,13 +24,21 @@ from rlay.transport.forks import close_in_child
 Step = Callable[[Any], Any]
 
 
+class Refusal:
+    """A step that raises. It does not keep the environment alive."""
+
+    def __init__(self, error: Callable[[], Exception]) -> None:
+        """Raise what ``error`` returns."""
+        self._error = error
+
+    def __call__(self, action: Any) -> Any:
+        """Raise."""
+        raise self._error()
+
+
 def refuse(why: str) -> Step:
     """Return a step that says why :meth:`reset` comes first."""
-
-    def step(action: Any) -> Any:
-        raise reset_needed(why)
-
-    return step
+    return Refusal(lambda: reset_needed(why))
 
 
 def closed_error(name: str) -> ClosedEnvironmentError:
@@ -41,12 +49,8 @@ def closed_error(name: str) -> ClosedEnvironmentError:
 
 
 def refuse_closed(name: str) -> Step:
-    """Return a step that raises; it does not keep the environment alive."""
-
-    def step(action: Any) -> Any:
-        raise closed_error(name)
-
-    return step
+    """Return a step that says that the environment was closed."""
+    return Refusal(lambda: closed_error(name))
 
 
 class AlgorithmEnd:

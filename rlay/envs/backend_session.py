@@ -68,6 +68,7 @@ class BackendSession:
         )
         if self._end.bounded:
             write_steady = (never, never)
+        reset_steadily = self._compile_reset()
         while not self._closing:
             request = receive(patience)
             sequence = request.words[SEQUENCE_WORD]
@@ -77,7 +78,8 @@ class BackendSession:
             read_steady = request.steady
             action = UNSTEADY if read_steady is None else read_steady()
             if action is UNSTEADY:
-                respond(request)
+                if not reset_steadily(request, sequence):
+                    respond(request)
                 continue
             take()
             try:
@@ -92,6 +94,36 @@ class BackendSession:
             except Exception as error:
                 overflow = self._failed(sequence, error)
             self._send(overflow)
+
+    def _compile_reset(self) -> Callable[[MessageBuffer, int], bool]:
+        """Return what runs and answers a steady Reset; False where it is none."""
+        channel, end, send_other = self._channel, self._end, self._send
+        take, send, answer = channel.take, channel.send, self._responder.answer
+        env_reset, write_other = self._env.reset, end.reset_result
+        write_steady = tuple(buffer.steady_reset for buffer in channel.outgoing)
+        if end.bounded:
+            write_steady = (never, never)
+
+        def reset(request: MessageBuffer, sequence: int) -> bool:
+            read_steady = request.steady_reset
+            if read_steady is None or not read_steady():
+                return False
+            take()
+            try:
+                first = env_reset(seed=None, options=None)
+                if channel.forked:
+                    self._refuse_fork()
+                if write_steady[sequence & 1](*first):
+                    answer()
+                    send(sequence)
+                    return True
+                overflow = write_other(channel.outgoing[sequence & 1], *first)
+            except Exception as error:
+                overflow = self._failed(sequence, error)
+            send_other(overflow)
+            return True
+
+        return reset
 
     def _refuse_fork(self, error: Exception | None = None) -> NoReturn:
         raise ForkedError(
@@ -150,6 +182,8 @@ class BackendSession:
         self._channel.take()
         try:
             overflow = run()
+            if self._channel.forked:
+                self._refuse_fork()
         except Exception as error:
             overflow = self._failed(sequence, error)
         self._send(overflow)

@@ -11,13 +11,8 @@ import numpy as np
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import ReportOptions
 from rlay.envs.faults import unsendable_report
-from rlay.envs.game_link import (
-    EnvironmentRaised,
-    GameSession,
-    Phase,
-    TrainerSearch,
-    wait_for_trainer,
-)
+from rlay.envs.game_link import GameSession, TrainerSearch, wait_for_trainer
+from rlay.envs.game_phases import EnvironmentRaised, Phase
 from rlay.envs.games import EnvironmentGame, Game, LoopGame
 from rlay.envs.remote_env import channel_name
 from rlay.envs.sources import Target
@@ -434,8 +429,8 @@ class ClientBackend:
         """Do what was decided, report, and return the next decision."""
         batched = self._num_envs > 1
         session = self._session
-        if isinstance(decision, Action) and session is not None and session.steady:
-            return self._advance_steadily(session, decision.action)
+        if session is not None and session.is_steady(decision):
+            return self._advance_steadily(session, decision)
         try:
             if isinstance(decision, Action):
                 result = self._env.step(decision if batched else decision.action)
@@ -462,17 +457,18 @@ class ClientBackend:
             return self._confess(error)
         return self._next_decision()
 
-    def _advance_steadily(self, session: GameSession, action: Any) -> Decision:
-        """Step for as long as nothing unusual happens; return the next decision."""
+    def _advance_steadily(self, session: GameSession, last: Any) -> Decision:
+        """Go on for as long as nothing unusual happens; return the next decision."""
         try:
-            decision, transition = session.steady_steps(action, self._env.step)
+            decision, self._phase, result = session.steady_run(last, self._env)
         except EnvironmentRaised as raised:
+            self._phase = raised.phase
             return self._confess(raised.error)
         except (PeerGone, PeerLost, RemoteProtocolError) as error:
             return self._farewell(error)
         if decision is None:
-            return self._decide_or_confess(transition)
-        self._ended = bool(transition[2] or transition[3])
+            return self._decide_or_confess(result)
+        self._ended = bool(result[2] or result[3])
         decided = self._decided(decision)
         assert decided is not None  # noqa: S101 - it was a decision
         return decided

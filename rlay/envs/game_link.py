@@ -1,23 +1,14 @@
-"""The game's end of a session in which it asks: behind ``ClientBackend``.
-
-It goes through these states, one request at a time::
-
-    state         what it means                                may be reported
-    UNCONNECTED   no trainer, or its greeting is not answered   -
-    IDLE          a trainer is there                            Ready
-    RESETTING     it said Reset                                 ResetResult, Failure
-    RUNNING       it said Action                                Transition, Failure
-"""
+"""The game's end of a session in which it asks: behind ``ClientBackend``."""
 
 import logging
 import os
 import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final
 
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import EnvironmentEnd, ReportOptions
+from rlay.envs.game_phases import EnvironmentRaised, Halt, Phase
 from rlay.errors import (
     ChannelBusy,
     ChannelError,
@@ -47,28 +38,8 @@ _log = logging.getLogger("rlay.envs.client_backend")
 
 _LOOK_EVERY_S: Final = 0.02
 _ACCEPT: Final = Outcome.ACCEPT
-
-
-class EnvironmentRaised(Exception):
-    """The environment's own code raised. It never leaves RLay.
-
-    Attributes:
-        error: What it raised.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        """Keep what it raised."""
-        super().__init__(str(type(error)))
-        self.error = error
-
-
-class Phase(Enum):
-    """Where the game is in its loop."""
-
-    UNCONNECTED = "unconnected"
-    IDLE = "idle"
-    RESETTING = "resetting"
-    RUNNING = "running"
+_RESET: Final = object()
+"""In place of an action: a Reset without seed and options."""
 
 
 class TrainerSearch:
@@ -291,36 +262,36 @@ class GameSession:
             if decision is not None:
                 return decision
 
-    def steady_steps(
-        self, action: Any, env_step: Callable[[Any], Any]
-    ) -> tuple[Decision | None, Any]:
-        """Step, report and wait, for as long as every step is steady.
+    def steady_run(self, decision: Action | Reset, env: Any) -> Halt:
+        """Step or reset, report and wait, for as long as all of it is steady.
 
         Args:
-            action: The one that was decided upon last.
-            env_step: The environment's ``step``.
-
-        Returns:
-            decision: The first one that is no steady Action, or None where a
-                transition must be reported the long way.
-            transition: That transition, or the last one.
+            decision: The last one; a Reset has neither seed nor options.
+            env: The environment.
 
         Raises:
-            EnvironmentRaised: ``env_step`` raised, or what it returned is no
-                transition; nothing is in flight.
+            EnvironmentRaised: ``env`` raised, or what it returned is no transition;
+                nothing is in flight.
             PeerLost: As :meth:`decision`; PeerGone and RemoteProtocolError too.
         """
         channel, requester, patience = self.channel, self._requester, self._waiting
         begin, accept = requester.begin, requester.receive
         send, receive, take = channel.send, channel.receive, channel.take
-        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
+        env_step, env_reset = env.step, env.reset
+        write_step = tuple(buffer.steady for buffer in channel.outgoing)
+        write_first = tuple(buffer.steady_reset for buffer in channel.outgoing)
+        action = decision.action if isinstance(decision, Action) else _RESET
         while True:
+            resetting = action is _RESET
             try:
-                transition = env_step(action)
+                if resetting:
+                    observation, info = env_reset(seed=None, options=None)
+                else:
+                    transition = env_step(action)
             except Exception as error:
                 # Told apart from a loss of the trainer, which has the same types
                 # where the environment is itself a remote one.
-                raise EnvironmentRaised(error) from error
+                raise EnvironmentRaised(error, _phase(resetting)) from error
             if channel.forked:
                 raise ForkedError(
                     "a process that the environment forked came back into the game of "
@@ -328,31 +299,41 @@ class GameSession:
                 )
             sequence = begin()
             try:
-                steady = write_steady[sequence & 1](*transition)
+                if resetting:
+                    transition = observation, 0.0, False, False, info
+                    steady = write_first[sequence & 1](observation, info)
+                else:
+                    steady = write_step[sequence & 1](*transition)
             except BaseException as error:
                 requester.cancel()
                 if isinstance(error, Exception):  # it returned no transition
-                    raise EnvironmentRaised(error) from error
+                    raise EnvironmentRaised(error, _phase(resetting)) from error
                 raise
             if not steady:
                 requester.cancel()
-                return None, transition
+                return Halt(None, _phase(resetting), transition)
             send(sequence)
             reply = receive(patience)
             if accept(reply.words[SEQUENCE_WORD]) is not _ACCEPT:
-                channel.take()
-                return self.decision(None), transition
+                take()
+                return Halt(self.decision(None), _phase(resetting), transition)
             read_steady = reply.steady
             action = UNSTEADY if read_steady is None else read_steady()
             if action is UNSTEADY or transition[2] or transition[3]:
-                decision = self._read(reply)
-                return decision or self.decision(None), transition
+                read_reset = reply.steady_reset
+                if read_reset is None or not read_reset():
+                    unusual = self._read(reply) or self.decision(None)
+                    return Halt(unusual, _phase(resetting), transition)
+                action = _RESET
             take()
 
-    @property
-    def steady(self) -> bool:
-        """Whether :meth:`steady_steps` may be used."""
-        return not self._batched and not self.end.bounded
+    def is_steady(self, decision: Decision) -> bool:
+        """Return whether :meth:`steady_run` may begin with ``decision``."""
+        if self._batched or self.end.bounded:
+            return False
+        if isinstance(decision, Reset):
+            return decision.seed is None and decision.options is None
+        return isinstance(decision, Action)
 
     def _read(self, reply: MessageBuffer) -> Decision | None:
         """Return the decision in a reply; None for a call, which is answered."""
@@ -391,6 +372,10 @@ class GameSession:
     def leave(self, reason: CloseReason = CloseReason.CLOSED) -> None:
         """Say goodbye and let go of the channel."""
         self._client.close(reason)
+
+
+def _phase(resetting: bool) -> Phase:
+    return Phase.RESETTING if resetting else Phase.RUNNING
 
 
 def close_decision(reason: CloseReason) -> Close:

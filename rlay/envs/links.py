@@ -51,6 +51,7 @@ Write = Callable[[MessageBuffer], bytes | None]
 Read = Callable[[MessageBuffer], Any]
 
 _TRANSITION: Final = int(Kind.TRANSITION)
+_RESET_RESULT: Final = int(Kind.RESET_RESULT)
 
 
 class AlgorithmLink:
@@ -72,6 +73,8 @@ class AlgorithmLink:
     """The state in which a message in must be discarded before the next one out."""
     _at_rest: ClassVar[RequesterState | ResponderState]
     """The state in which the next message out may begin."""
+    _over: ClassVar[RequesterState | ResponderState]
+    """The state in which the session is over."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class AlgorithmLink:
         self._step_patience = self._patience(timeouts.step, StepTimeout, "transition")
         self._reset_patience = self._patience(
             timeouts.reset, ResetTimeout, "first observation"
-        )
+        ).running()
 
     def _patience(
         self, limit_s: float | None, error: type[RLayTimeout], what: str
@@ -111,7 +114,7 @@ class AlgorithmLink:
     @property
     def over(self) -> bool:
         """Whether the session is over."""
-        return self._machine.state.name == "OVER"
+        return self._machine.state is self._over
 
     # -------------------------------------------------------------------- step
 
@@ -188,6 +191,13 @@ class AlgorithmLink:
 
         A message that is still outstanding is awaited first, and discarded.
         """
+        if (
+            seed is None
+            and options is None
+            and mask is None
+            and self._machine.state is self._at_rest
+        ):
+            return self._reset_steadily()
         patience = self._reset_patience.running()
         self._settle(patience)
         try:
@@ -199,6 +209,32 @@ class AlgorithmLink:
         result: tuple[Any, Any] = self._hear(
             patience, Kind.RESET_RESULT, self._reader.reset_result
         )
+        return result
+
+    def _reset_steadily(self) -> tuple[Any, Any]:
+        """Reset where nothing is outstanding and nothing is asked for."""
+        channel, patience = self.channel, self._reset_patience.rewind()
+        result: tuple[Any, Any] | None
+        try:
+            channel.take()  # an interruption may have left the last message
+            sequence = self._begin()
+            buffer = channel.outgoing[sequence & 1]
+            if not buffer.steady_reset():
+                self._writer.reset(buffer, None, None)  # a few bytes: they fit
+            channel.send(sequence)
+            message = channel.receive(patience)
+            if self._machine.receive(message.words[SEQUENCE_WORD]) is not self._wanted:
+                message = self._next(patience)
+            read_steady = message.steady_reset
+            result = None if read_steady is None else read_steady()
+            if result is None:
+                if message.words[KIND_WORD] & KIND_MASK != _RESET_RESULT:
+                    self._odd(message, Kind.RESET_RESULT)
+                result = self._reader.reset_result(message)
+            channel.take()
+        except BaseException as error:
+            self._give_up(error)
+            raise
         return result
 
     def call(
@@ -342,6 +378,7 @@ class ClientLink(AlgorithmLink):
     _awaiting: ClassVar[RequesterState | ResponderState] = RequesterState.WAITING
     _outstanding: ClassVar[RequesterState | ResponderState] = RequesterState.LATE
     _at_rest: ClassVar[RequesterState | ResponderState] = RequesterState.IDLE
+    _over: ClassVar[RequesterState | ResponderState] = RequesterState.OVER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""
@@ -388,6 +425,7 @@ class ServerLink(AlgorithmLink):
     _awaiting: ClassVar[RequesterState | ResponderState] = ResponderState.READY
     _outstanding: ClassVar[RequesterState | ResponderState] = ResponderState.READY
     _at_rest: ClassVar[RequesterState | ResponderState] = ResponderState.RUNNING
+    _over: ClassVar[RequesterState | ResponderState] = ResponderState.OVER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Compile for a session; arguments as :class:`AlgorithmLink`."""

@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from rlay.envs.algorithm_end import (
     AlgorithmEnd,
+    Refusal,
     Step,
     closed_error,
     refuse,
@@ -179,7 +180,8 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             self._seed_locally(seed)
             link = self._ready_link()
             observation, info = self._reset_over(link, seed, options)
-            self._step = self._compiled_step(link)
+            if isinstance(self._step, Refusal):  # else it is compiled for this link
+                self._step = self._compiled_step(link)
             if self._check_bounds:
                 self._check_observation(observation)
             if self._display is not None:

@@ -292,6 +292,7 @@ class ServerEnv(RemoteEnv):
         if observation_space is not None and action_space is not None:
             self._spaces = observation_space, action_space
         self._metadata: dict[str, Any] | None = None
+        self._episode_over = [False]  # shared with the step, which must not know us
         self._host: GameHost | None = GameHost(
             self.name, directory, self._wishes, timeouts, copy=self._copy
         )
@@ -357,17 +358,22 @@ class ServerEnv(RemoteEnv):
         return super()._ready_link()
 
     def _compiled_step(self, link: AlgorithmLink) -> Step:
-        inner, over = link.compile_step(), False
+        inner, over = link.compile_step(), self._episode_over
 
         def step(action: Any) -> Any:
-            nonlocal over
-            if over:
+            if over[0]:
                 raise reset_needed("the episode is over")
             transition = inner(action)
-            over = bool(transition[2] or transition[3])
+            if transition[2] or transition[3]:
+                over[0] = True
             return transition
 
         return step
+
+    def _reset_over(self, link: AlgorithmLink, seed: Any, options: Any) -> Any:
+        first = super()._reset_over(link, seed, options)
+        self._episode_over[0] = False
+        return first
 
     def _say_goodbye(self) -> None:
         host, self._host = self._host, None

@@ -45,6 +45,7 @@ class MessageBuffer:
         load_number: Reads a number of a given type code from there; likewise.
         bound: What the codec compiled for this buffer, or None.
         steady: The codec's short way for steady steps in this buffer, or None.
+        steady_reset: The same for steady resets.
     """
 
     __slots__ = (
@@ -54,12 +55,14 @@ class MessageBuffer:
         "payload",
         "reward",
         "steady",
+        "steady_reset",
         "store_number",
         "words",
     )
 
     bound: Any
     steady: Any
+    steady_reset: Any
     store_number: Callable[[Any], int]
     load_number: Callable[[int], Any]
 
@@ -73,6 +76,7 @@ class MessageBuffer:
         self.load_number = no_numbers
         self.bound = None
         self.steady = None
+        self.steady_reset = None
 
     @classmethod
     def private(cls, capacity_bytes: int) -> "MessageBuffer":

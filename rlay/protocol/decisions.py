@@ -14,6 +14,7 @@ from rlay.protocol.flags import FIXED, STEP_FIXED
 from rlay.protocol.numbers import is_bool
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 from rlay.protocol.steady import never, step_reader, step_writer
+from rlay.protocol.steady_resets import reset_reader, reset_writer
 from rlay.protocol.tails import boxed, check_fixed, read_tail, write_tail
 from rlay.protocol.values import Unsendable
 
@@ -76,11 +77,10 @@ class DecisionWriter:
                 buffer.payload,
                 batched=agreement.batched,
             )
-            buffer.steady = (
-                step_writer(buffer, binding, layout.fixed_bytes)
-                if self._steady
-                else never
-            )
+            buffer.steady = buffer.steady_reset = never
+            if self._steady:
+                buffer.steady = step_writer(buffer, binding, layout.fixed_bytes)
+                buffer.steady_reset = reset_writer(buffer)
 
     def step(
         self, buffer: MessageBuffer, action: Any, reset_mask: Any = None
@@ -182,6 +182,7 @@ class DecisionReader:
             binding = self._bind(buffer)
             if not layout.variable and not agreement.batched:
                 buffer.steady = step_reader(buffer, binding, layout.fixed_bytes)
+                buffer.steady_reset = reset_reader(buffer)
 
     def _bind(self, buffer: MessageBuffer) -> Binding:
         agreement = self._agreement

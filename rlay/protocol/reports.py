@@ -32,6 +32,7 @@ from rlay.protocol.slot_layout import (
     REWARD_TYPE_WORD,
 )
 from rlay.protocol.steady import never, transition_writer
+from rlay.protocol.steady_resets import reset_result_writer
 from rlay.protocol.tails import write_behind, write_tail
 
 __all__ = [
@@ -101,11 +102,11 @@ class ReportWriter:
                 buffer.payload,
                 batched=agreement.batched,
             )
-            buffer.steady = (
-                transition_writer(buffer, binding, layout.fixed_bytes)
-                if self._steady
-                else never
-            )
+            buffer.steady = buffer.steady_reset = never
+            if self._steady:
+                size = layout.fixed_bytes
+                buffer.steady = transition_writer(buffer, binding, size)
+                buffer.steady_reset = reset_result_writer(buffer, binding, size)
 
     def transition(
         self,

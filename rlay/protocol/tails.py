@@ -19,7 +19,8 @@ from typing import Any
 
 from rlay.errors import DecodeError
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import KIND_MASK, Flag, Kind
+from rlay.protocol.constants import KIND_MASK, Kind
+from rlay.protocol.flags import FIXED, TAIL
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 from rlay.protocol.values import Unsendable, decode_value, encode_value
 
@@ -60,7 +61,7 @@ def write_tail(
         Unsendable: An item cannot travel; its path starts with its index.
     """
     return write_behind(
-        buffer, word | Flag.TAIL, fixed_bytes, encode_value(items, big_ints=big_ints)
+        buffer, word | TAIL, fixed_bytes, encode_value(items, big_ints=big_ints)
     )
 
 
@@ -93,9 +94,9 @@ def read_tail(buffer: MessageBuffer, fixed_bytes: int, kind: Kind) -> list[Any]:
     word = buffer.words[KIND_WORD]
     if word & KIND_MASK != kind:
         raise DecodeError(f"message {word & KIND_MASK} came in place of {kind.name}")
-    if not word & Flag.TAIL:
+    if not word & TAIL:
         raise DecodeError(f"a message {kind.name} has no tail")
-    start = fixed_bytes if word & Flag.FIXED else 0
+    start = fixed_bytes if word & FIXED else 0
     body = buffer.body()
     if len(body) < start:
         raise DecodeError(f"a payload of {len(body)} bytes lacks its fixed area")

@@ -184,6 +184,19 @@ def test_a21_env_forks_in_step(stage: Stage, how: str):
     assert "close 1 begins" not in child.stdout
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a21_env_forks_in_reset(stage: Stage, seed: int | None):
+    """A21: a child that comes back from reset does not speak for its parent."""
+    env, child = stage.pair([["reset", 2, "fork", "return"]])
+    player = Player(env)
+    player.play(seed=1, steps=3)
+    env.reset(seed=seed)
+    player.play(seed=2, steps=3)
+    assert child.exit_code is None
+    assert count(child, "reset 2 ends") == 2
+    assert count(child, "reset 3 begins") == 1  # the parent's
+
+
 def test_a21_env_dies_and_its_forked_child_lives_on(stage: Stage, within: Within):
     """A21: an environment's lock is free although a child that it forked lives."""
     env, child = stage.pair([["step", 2, "fork", "stay"]])

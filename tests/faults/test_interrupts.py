@@ -358,9 +358,17 @@ def step_and_give_up(paradigm: str) -> None:
 ROUNDS = 2000
 
 
+class SteadyChain(HashChainEnv):
+    """A hash chain that has no info after a reset without a seed."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, {} if seed is None else info
+
+
 def serve_plainly(paradigm: str) -> None:
     """Serve a hash chain that says nothing: as fast as it goes."""
-    env = HashChainEnv(None)
+    env = SteadyChain(None)
     if paradigm == "ClientEnv":
         rlay.ServerBackend(env, name=NAME).run()
     else:
@@ -381,6 +389,7 @@ def interrupted_anywhere(paradigm: str, seed: int, method: str) -> None:
     act: Callable[[], None] = {
         "step": player.step,
         "reset": lambda: player.reset(7),
+        "steady reset": env.reset,
     }[method]
     for number in range(ROUNDS):
         with contextlib.suppress(KeyboardInterrupt):
@@ -393,7 +402,7 @@ def interrupted_anywhere(paradigm: str, seed: int, method: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("method", ["step", "reset"])
+@pytest.mark.parametrize("method", ["step", "reset", "steady reset"])
 def test_a17_at_any_instant(stage: Stage, method: str, seed: int):
     """A17: wherever in a call the signal lands, reset() goes on, and all is right."""
     stage.children.start(serve_plainly, stage.paradigm, forever=True)

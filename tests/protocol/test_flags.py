@@ -19,5 +19,7 @@ def test_plain_numbers_equal_the_enumerations():
         "STEP_FIXED": Kind.STEP | Flag.FIXED,
         "TRANSITION": Kind.TRANSITION,
         "TRANSITION_FIXED": Kind.TRANSITION | Flag.FIXED,
+        "RESET_TAIL": Kind.RESET | Flag.TAIL,
+        "RESET_RESULT_WHOLE": Kind.RESET_RESULT | Flag.FIXED | Flag.TAIL,
     }
     assert {type(value) for value in plain.values()} == {int}

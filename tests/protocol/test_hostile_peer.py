@@ -162,7 +162,8 @@ def test_any_message_is_read_or_a_decode_error(
     for slot in (rig.decision[1], rig.report[1]):
         slot.words[:] = memoryview(header).cast("I")
         slot.payload[: len(payload)] = payload
-    short = [end.steady for end in (rig.decision[1], rig.report[1]) if end.steady]
+    ends = rig.decision[1], rig.report[1]
+    short = [read for end in ends for read in (end.steady, end.steady_reset) if read]
     for read in short:
         with contextlib.suppress(DecodeError):
             read()

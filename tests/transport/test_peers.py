@@ -302,6 +302,34 @@ def test_each_start_has_the_whole_time(peer):
         deadline.check()
 
 
+def test_running_deadline_counts_over_all_its_waits(peer):
+    """The time runs on from one wait to the next, also between them."""
+    deadline = _deadline(peer, 1.0).running()
+    peer.now += 0.6
+    assert deadline.start() == 0.05
+    deadline.check()
+    peer.now += 0.5
+    assert deadline.start() == 0.0
+    with pytest.raises(StepTimeout):
+        deadline.check()
+
+
+def test_rewound_deadline_has_the_whole_time_from_its_next_sleep(peer):
+    """It counts over all the waits since, and time before the first does not."""
+    deadline = _deadline(peer, 1.0).running()
+    for _ in range(2):
+        peer.now += 5.0
+        assert deadline.rewind() is deadline
+        peer.now += 5.0
+        assert deadline.start() == 0.05
+        peer.now += 0.6
+        deadline.check()
+        assert deadline.start() == 0.05
+        peer.now += 0.5
+        with pytest.raises(StepTimeout):
+            deadline.check()
+
+
 def test_connecting_says_what_is_missing():
     """The maker of the error says what, and for how long it was waited."""
     error = connecting(5.0, "no client came")()
