@@ -24,6 +24,7 @@ from rlay.envs.timeouts import (
 from rlay.errors import (
     ChannelNoSpace,
     ConnectTimeout,
+    EnvLost,
     PeerLost,
     RLayError,
     SpaceMismatch,
@@ -371,7 +372,14 @@ class ServerEnv(RemoteEnv):
         return step
 
     def _reset_over(self, link: AlgorithmLink, seed: Any, options: Any) -> Any:
-        first = super()._reset_over(link, seed, options)
+        try:
+            first = super()._reset_over(link, seed, options)
+        except EnvLost as error:
+            # That it was gone may show only now, where the next game takes its place:
+            # from its first sign of life to its Hello it looks like the old one.
+            if error.executed is not False:
+                raise
+            first = super()._reset_over(self._ready_link(), seed, options)
         self._episode_over[0] = False
         return first
 

@@ -14,7 +14,9 @@ from gymnasium.error import ResetNeeded
 
 import rlay
 from rlay.testing.environments import HashChainEnv, ScriptedEnv
+from rlay.transport.mem_client import MemClient
 from tests.support.threads import result, serving, trainer
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
 
@@ -103,6 +105,34 @@ def test_game_that_was_replaced_unnoticed_is_adopted_by_reset():
                 assert game.decide() == rlay.Reset(seed, None)
                 game.report(np.array([float(seed)]))
                 assert result(resetting)[0].tolist() == [seed]
+
+
+def test_game_that_is_being_replaced_is_adopted_by_reset(monkeypatch):
+    """The next game is alive and has not said Hello when reset() looks for the last."""
+    options: dict[str, Any] = {
+        "observation_space": spaces.Box(0, 9, (1,), np.float64),
+        "action_space": spaces.Discrete(2),
+    }
+    with trainer("x") as algorithm:
+        resetting = algorithm.reset(seed=1)
+        with rlay.ClientBackend(name="x", **options) as game:
+            assert game.decide() == rlay.Reset(1, None)
+            game.report(np.array([1.0]))
+            result(resetting)
+        link = algorithm.env._link
+        begin_hello = MemClient.begin_hello
+        resets: list[Any] = []
+
+        def begin_late(client: MemClient, *args: Any) -> None:
+            resets.append(algorithm.reset())
+            wait_until(lambda: not link.channel.request_taken)
+            begin_hello(client, *args)
+
+        monkeypatch.setattr(MemClient, "begin_hello", begin_late)
+        with rlay.ClientBackend(name="x", **options) as game:
+            assert game.decide() == rlay.Reset(None, None)
+            game.report(np.array([2.0]))
+            assert result(resets[0])[0].tolist() == [2]
 
 
 def test_spaces_other_ones_after_a_reconnect_refused():
