@@ -100,12 +100,12 @@ def transition_reader(
     words, load, reward_cell = buffer.words, binding.load, buffer.reward
 
     def read() -> tuple[Any, float, bool, bool, dict[str, Any]] | None:
+        if words[REWARD_TYPE_WORD] != FLOAT or words[PAYLOAD_BYTES_WORD] != fixed_bytes:
+            return None
         word = words[KIND_WORD]
-        if (
-            word & _NOT_ENDS != TRANSITION_FIXED
-            or words[REWARD_TYPE_WORD] != FLOAT
-            or words[PAYLOAD_BYTES_WORD] != fixed_bytes
-        ):
+        if word == TRANSITION_FIXED:
+            return load(), reward_cell[0], False, False, {}
+        if word & _NOT_ENDS != TRANSITION_FIXED:
             return None
         return (
             load(),
