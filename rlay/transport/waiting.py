@@ -55,7 +55,7 @@ class WaitPolicy:
 
     @classmethod
     def default(cls) -> "WaitPolicy":
-        """Return the policy for this process: no spin where there is one CPU.
+        """Return the policy for this machine: no spin where it has one CPU.
 
         ``RLAY_SPIN_US`` overrides the budget, in microseconds.
 
@@ -70,13 +70,9 @@ class WaitPolicy:
                 raise ChannelError(
                     f"RLAY_SPIN_US is a number of microseconds, not {named!r}"
                 ) from None
-        return cls(DEFAULT_SPIN_US * 1000 if _cpus() > 1 else 0)
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        # Not the CPUs that this process may use: each end may be pinned to one of its
+        # own, and where both share one, to yield is still quicker than to sleep.
+        return cls(DEFAULT_SPIN_US * 1000 if (os.cpu_count() or 1) > 1 else 0)
 
 
 def own_bell_kind() -> BellKind:

@@ -56,22 +56,22 @@ def _wait_for(memory, policy=WaitPolicy(0)):  # noqa: B008 - it is frozen
 # ------------------------------------------------------------------------ policy
 
 
-def test_policy_spins_only_where_there_are_two_cpus(monkeypatch):
-    """With one CPU a spin keeps the peer from running."""
+@pytest.mark.parametrize(
+    ("cpus", "spin_ns"), [(None, 0), (1, 0), (2, 50_000), (64, 50_000)]
+)
+def test_policy_spins_only_on_a_machine_of_several_cpus(monkeypatch, cpus, spin_ns):
+    """With one CPU a spin keeps the peer from running; some systems know no number."""
     monkeypatch.delenv("RLAY_SPIN_US", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    assert WaitPolicy.default() == WaitPolicy(spin_ns)
+
+
+def test_policy_of_a_pinned_process_spins_too(monkeypatch):
+    """The other end may be pinned as well, to a CPU of its own."""
+    monkeypatch.delenv("RLAY_SPIN_US", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    assert WaitPolicy.default() == WaitPolicy(0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
     assert WaitPolicy.default() == WaitPolicy(50_000)
-
-
-def test_policy_counts_cpus_where_affinity_is_unknown(monkeypatch):
-    """Systems without affinities count their CPUs."""
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert WaitPolicy.default() == WaitPolicy(0)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert WaitPolicy.default().spin_ns > 0
 
 
 @pytest.mark.parametrize(("text", "spin_ns"), [("0", 0), ("7.5", 7500), ("-3", 0)])
