@@ -71,7 +71,7 @@ class WaitPolicy:
                     f"RLAY_SPIN_US is a number of microseconds, not {named!r}"
                 ) from None
         # Not the CPUs that this process may use: each end may be pinned to one of its
-        # own, and where both share one, to yield is still quicker than to sleep.
+        # own, and neither knows to which the other one is (docs/decisions/0003).
         return cls(DEFAULT_SPIN_US * 1000 if (os.cpu_count() or 1) > 1 else 0)
 
 

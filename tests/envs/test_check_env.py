@@ -1,6 +1,7 @@
 """Gymnasium's own checker finds no fault in RLay's environments."""
 
 import functools
+import os
 import sys
 import warnings
 
@@ -13,6 +14,7 @@ import rlay
 from rlay.testing.environments import HashChainEnv
 from tests.support.equality import assert_identical
 from tests.support.pairs import PAIRS, backend_process
+from tests.support.waiting import wait_until
 
 CHECKED = [
     name
@@ -39,10 +41,13 @@ def no_screen(monkeypatch):
 
 
 @pytest.fixture
-def group(children, no_screen):
+def group(children, channel_directory, no_screen):
     """Serve CartPole on the channels cart.0, cart.1 and cart.2; give their pattern."""
     command = [sys.executable, "-m", "rlay", "serve", "CartPole-v1", "--name", "cart"]
     children.start_command([*command, "--channels", "3"], forever=True)
+    # Each is a process of its own; a client gives a group that is coming up one second.
+    names = {f"cart.{number}" for number in range(3)}
+    wait_until(lambda: names <= set(os.listdir(channel_directory)), 60.0)
     return "cart.*"
 
 
