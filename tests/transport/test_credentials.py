@@ -319,6 +319,12 @@ def test_failure_without_a_known_reason_is_explained_by_itself():
 # ----------------------------------------------------------------------- contexts
 
 
+def test_no_session_of_tls_is_resumed(authority):
+    """Every dialer proves itself anew: no ticket is given out."""
+    pair = authority.issue()
+    assert server_context(pair.cert, pair.key).num_tickets == 0
+
+
 def test_key_that_others_may_read_is_refused(authority):
     """At both ends: it is as secret as the token."""
     pair = authority.issue()
