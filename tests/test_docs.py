@@ -201,7 +201,7 @@ def two_machines(children, tmp_path):
         env = {"RLAY_DIR": str(directory), "PYTHONUNBUFFERED": "1"}
         return children.start_command(command, forever=forever, env=env, cwd=tmp_path)
 
-    start_program.listener = listener.child
+    start_program.listener = listener.child  # type: ignore[attr-defined]
     return start_program
 
 
