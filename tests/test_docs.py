@@ -202,6 +202,7 @@ def two_machines(children, tmp_path):
         return children.start_command(command, forever=forever, env=env, cwd=tmp_path)
 
     start_program.listener = listener.child  # type: ignore[attr-defined]
+    start_program.port = listener.port  # type: ignore[attr-defined]
     return start_program
 
 
@@ -254,6 +255,20 @@ def test_tutorial_third_part_walk_goes_on_after_a_cut(two_machines, write):
     assert lines == [f"step {number}: place {number}" for number in range(1, 20)]
     assert " after " in walk.stdout
     assert stands_in(THIRD_PART, "step 3: place 3\nstep 4: place 4 after")
+
+
+def test_tutorial_third_part_doctor_finds_the_way(two_machines, write):
+    """Every stage that the page shows is passed, and there is no other one."""
+    write(FIRST_PART)
+    two_machines("simulator", *SERVE, forever=True)
+    two_machines("trainer", "look.py").wait()  # so the channel is there
+    secrets = ["--token-file", "rlay.token", "--tls-ca", "rlay.crt"]
+    peer = ["--peer", f"localhost:{two_machines.port}", "--channel", "corridor"]
+    doctor = two_machines("trainer", "-m", "rlay", "doctor", *peer, *secrets)
+    doctor.wait()
+    block = THIRD_PART.read_text().partition("ok       name:")[2].partition("```")[0]
+    shown = [line.partition(":")[0] for line in ("ok       name:" + block).splitlines()]
+    assert shown == [line.partition(":")[0] for line in doctor.stdout.splitlines()]
 
 
 def test_every_program_of_the_tutorial_is_tested_here():
@@ -325,7 +340,7 @@ def test_default_timeout_in_the_reference_is_the_real_one(phase):
     assert f"| `{phase}_timeout` | {default:g} |" in reference()
 
 
-@pytest.mark.parametrize("layer", ["protocol", "transport", "envs"])
+@pytest.mark.parametrize("layer", ["protocol", "transport", "bridge", "envs"])
 def test_architecture_names_the_modules_of_a_layer(layer):
     """The code map has every module, and none that is gone."""
     page = (ROOT / "docs" / "architecture.md").read_text()
