@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from rlay.bridge.link import Link
 from rlay.bridge.stream import Stream
+from rlay.errors import PeerLost
 from rlay.protocol.frames import Frame, FrameDecoder, FrameType, pack_frame
 from rlay.protocol.link_greeting import (
     DialerGreeting,
@@ -135,5 +136,5 @@ async def link_and_peer(
             await until(lambda: link.up, "the link is up")
         yield link, other
     finally:
-        link.stream.close()
+        link.end(PeerLost("the test is over"))
         theirs.close()
