@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -86,16 +85,6 @@ def test_link_that_is_down_fails_neither_page(dialer, watched):
     status, text = get(address, "/readyz")
     assert status == 200
     assert json.loads(text)["down"] == {"127.0.0.1:1": "nobody listens there"}
-
-
-def test_directory_that_cannot_be_written_is_not_ready(dialer):
-    """No mirror could be made in it. It is still alive."""
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    dialer.directory.chmod(0o500)
-    assert get(health_of(dialer), "/readyz")[0] == 503
-    assert get(health_of(dialer), "/livez")[0] == 200
-    dialer.directory.chmod(0o700)
 
 
 # -------------------------------------------------------------------------- metrics
