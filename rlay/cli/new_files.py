@@ -52,7 +52,8 @@ def _write(path: str, content: bytes, mode: int) -> None:
     try:
         with open(fd, "wb") as file:
             file.write(content)
-            os.fchmod(fd, mode)
+            if hasattr(os, "fchmod"):  # modes say nothing on Windows
+                os.fchmod(fd, mode)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(path)
