@@ -5,6 +5,8 @@ cost the link, but it never costs the chain a step, nor gives it one too many.
 """
 
 import itertools
+import re
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from rlay.protocol.frames import FrameType
 from tests.faults.stage import LIMIT_S
 from tests.support.bridged import FAST
+from tests.support.waiting import wait_until
 
 KINDS = [FrameType.DATA, FrameType.TAKEN, None]
 DIRECTIONS = ["to_listener", "to_dialer"]
@@ -54,3 +57,26 @@ def test_c7_lost_frame_is_made_good_by_the_next_link(stage, direction):
         stage.proxy.cut()
         step.result(LIMIT_S)
     player.step()
+
+
+def dropped_frames(bridge):
+    """Return how many frames a bridge has dropped, by its metrics."""
+    address = re.search(r"health at http://(\S+)/readyz", bridge.log)
+    assert address is not None, bridge.log
+    with urllib.request.urlopen(f"http://{address[1]}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    found = re.findall(r"^rlay_dropped_frames_total\{.*\} (\S+)$", text, re.MULTILINE)
+    return sum(float(number) for number in found)
+
+
+@pytest.mark.parametrize(
+    ("direction", "side"), [("to_listener", "far"), ("to_dialer", "near")]
+)
+def test_c7_dropped_frames_are_counted(stage, direction, side):
+    """A message that came a second time shows in the metrics of whoever dropped it."""
+    player, _ = stage.playing(health="127.0.0.1:0")
+    bridge = getattr(stage, side)
+    before = dropped_frames(bridge)
+    stage.proxy.duplicate_frame(FrameType.DATA, direction)
+    player.step()
+    wait_until(lambda: dropped_frames(bridge) == before + 1)

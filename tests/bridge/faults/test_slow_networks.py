@@ -72,7 +72,7 @@ def test_c6_slow_network(stage_of_either, network, steps):
 
 def test_c9_peer_that_does_not_read(stage, large):
     """It is given up as slow, nothing piles up, and afterwards all goes on."""
-    stage.far.oddity = "set:link:WRITE_STALL_S:1"
+    stage.far.oddity = "set:link:WRITE_STALL_S:3"
     player, _ = stage.playing(heartbeat_s=0.3, dead_after_s=30)
     env = large()
     env.reset(seed=1)
@@ -82,7 +82,7 @@ def test_c9_peer_that_does_not_read(stage, large):
     results = []
     stepping = threading.Thread(target=lambda: results.append(env.step(action)))
     stepping.start()
-    stage.far.wait_until_logged("has read nothing for 1 s")
+    stage.far.wait_until_logged("has read nothing for 3 s")
     assert anonymous_bytes(stage.far) - before < 8_000_000
     stage.proxy.heal()
     player.step()
