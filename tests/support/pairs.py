@@ -114,15 +114,22 @@ class BackendProcess:
 
 
 @contextmanager
-def backend_process(children: Children) -> Iterator[BackendProcess]:
-    """Start a child for orders; at the end it must end with exit code 0."""
+def backend_process(
+    children: Children, env: dict[str, str] | None = None
+) -> Iterator[BackendProcess]:
+    """Start a child for orders; at the end it must end with exit code 0.
+
+    Args:
+        children: Starts it.
+        env: More variables of its environment, such as another ``RLAY_DIR``.
+    """
     with tempfile.TemporaryDirectory() as directory:
         address = str(Path(directory) / "orders")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen(1)
             listener.settimeout(_LIMIT_S)
-            child = children.start(run_orders, address)
+            child = children.start(run_orders, address, env=env or {})
             accepted, _ = listener.accept()
         with accepted, Connection(accepted.detach()) as connection:
             process = BackendProcess(child, connection)
