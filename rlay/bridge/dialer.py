@@ -18,6 +18,8 @@ _log = logging.getLogger("rlay.bridge.dialer")
 CONNECT_LIMIT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
+_STAND_BY_S: Final = 0.5
+_SHORTEST_TRY_S: Final = 1.0
 
 MakeLink = Callable[[Stream, str, bytes], Link]
 
@@ -39,6 +41,7 @@ class Dialer:
         *,
         context: Callable[[], ssl.SSLContext | None],
         digest_of: Callable[[bytes | None], bytes],
+        has_link_to: Callable[[int], bool] = lambda peer_id: False,
     ) -> None:
         """Take note of where to dial; :meth:`run` does it.
 
@@ -48,6 +51,8 @@ class Dialer:
             make_link: Makes a link of a connection.
             context: Returns the TLS context; None without TLS.
             digest_of: Checks the listener's certificate (DER) and returns its digest.
+            has_link_to: Whether another dialer has a link to a peer. Two would end each
+                other's for ever, so this one then stands by.
         """
         self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.problem = "not dialed yet"
@@ -56,24 +61,35 @@ class Dialer:
         self._make_link = make_link
         self._context = context
         self._digest_of = digest_of
+        self._has_link_to = has_link_to
+        self._peer_id = 0  # who it was last time
 
     async def run(self) -> None:
         """Dial, hold the link, dial again; until it is cancelled."""
         pause_s = FIRST_PAUSE_S
         while True:
+            await self._stand_by()
             self.attempts += 1
             try:
                 link = await self._dial()
-                ended = await self._hold(link)
+                error: Exception = await self._hold(link)
                 if link.peer is not None:
                     pause_s = FIRST_PAUSE_S
-                error: Exception = ended
+                    self._peer_id = link.peer.id
             except (OSError, RLayError) as failure:
                 error = failure
+            except Exception as fault:
+                _log.exception("a fault of this bridge, as it dialed %s", self.where)
+                error = fault
             self._tell(error)
             # Full jitter: a thousand dialers that lost one listener spread out.
             await asyncio.sleep(random.uniform(0, pause_s))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _stand_by(self) -> None:
+        while self._peer_id and self._has_link_to(self._peer_id):
+            self.problem = "there is a link to that bridge already, by another address"
+            await asyncio.sleep(_STAND_BY_S)
 
     def _tell(self, error: Exception) -> None:
         text = _words(error)
@@ -93,9 +109,9 @@ class Dialer:
                 sock = await self._connect(loop)
         except TimeoutError:
             raise PeerLost(f"no answer within {CONNECT_LIMIT_S:g} s") from None
-        tune(sock)
         stream = Stream(loop, sock)
         try:
+            tune(sock)
             digest = await self._shake_hands(stream)
             return self._make_link(stream, self.where, digest)
         except BaseException:
@@ -104,13 +120,16 @@ class Dialer:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        # One address may swallow everything: the others get their turn.
+        try_s = max(_SHORTEST_TRY_S, CONNECT_LIMIT_S / max(1, len(found)))
         problem: OSError | None = None
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             sock.setblocking(False)
             try:
-                await loop.sock_connect(sock, address)
-            except OSError as error:
+                async with asyncio.timeout(try_s):
+                    await loop.sock_connect(sock, address)
+            except OSError as error:  # a TimeoutError is one
                 sock.close()
                 problem = error
             except BaseException:

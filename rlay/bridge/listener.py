@@ -103,8 +103,12 @@ class Listener:
             )
             sock.close()
             return
-        tune(sock)
-        self._greet(Stream(self._loop, sock), where)
+        try:
+            tune(sock)
+            self._greet(Stream(self._loop, sock), where)
+        except Exception:
+            _log.exception("a fault of this bridge, as it accepted %s", where)
+            sock.close()
 
     def _pause(self) -> None:
         fd = self._sock.fileno()
@@ -166,6 +170,13 @@ class _Stranger:
 
     def look(self) -> None:
         """Look at the first bytes without taking them."""
+        try:
+            self._look()
+        except Exception:
+            _log.exception("a fault of this bridge, as it looked at %s", self._where)
+            self._refuse("a fault of this bridge")
+
+    def _look(self) -> None:
         try:
             first = self._stream.sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):

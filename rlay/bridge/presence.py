@@ -39,9 +39,8 @@ class Presence:
         self._lock = lock
         with translated(path):
             text = os.pread(lock.fd, _DIGITS, 0)
-            try:
-                self.id = int(text, 16)
-            except ValueError:
+            self.id = _number_in(text)
+            if not self.id:
                 self.id = secrets.randbits(64) or 1
                 os.pwrite(lock.fd, b"%016x" % self.id, 0)
 
@@ -51,3 +50,11 @@ class Presence:
             with contextlib.suppress(OSError):
                 os.unlink(FILE_NAME, dir_fd=self._directory.fd)
             self._lock.release()
+
+
+def _number_in(text: bytes) -> int:
+    """Return the number of a bridge before this one; 0 where there is none."""
+    try:
+        return max(0, int(text, 16))
+    except ValueError:
+        return 0

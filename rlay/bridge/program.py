@@ -217,6 +217,13 @@ class Bridge:
             _log.warning("refused %s: %s", link.where, error, extra=about)
         self.registry.link_ended(link)
 
+    def _has_dialed(self, peer_id: int) -> bool:
+        """Return whether there is a link to a bridge that was dialed from here."""
+        return any(
+            link.dialed and link.peer is not None and link.peer.id == peer_id
+            for link in self.registry.links
+        )
+
     def _may_accept(self) -> bool:
         most: int = self.settings.links_limit()
         return len(self.links) < most
@@ -275,6 +282,7 @@ class Bridge:
                 self._dialed,
                 context=lambda: self._keys.client,
                 digest_of=self._keys.check,
+                has_link_to=self._has_dialed,
             )
             self.dialers.append(dialer)
         tasks = [asyncio.create_task(dialer.run()) for dialer in self.dialers]
