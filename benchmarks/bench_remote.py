@@ -16,6 +16,7 @@ designs     the bridge as it is, and one with a blocking thread for each slot
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
@@ -78,11 +79,19 @@ def _times(one: Results, base: Results | None, key: str) -> str:
 # --------------------------------------------------------------------------- latency
 
 
+def _direct_runs(place: str, size: dict[str, Any]) -> list[Run]:
+    """Return the row of direct attach, where this version of RLay has it."""
+    if importlib.util.find_spec("rlay.transport.socket_client") is None:
+        return []
+    return [Run("RLay direct attach", "direct", place, size)]
+
+
 def _latency_runs(environment: str, place: str) -> list[Run]:
     size = {"environment": environment, "reply_bytes": _SIZES[environment]}
     runs = [
         Run(_RAW, "raw-tcp", place, size),
         Run(_BRIDGES, "bridges", place, size),
+        *_direct_runs(place, size),
     ]
     if environment == "trivial":
         asks = {**size, "paradigm": "client"}
@@ -179,6 +188,7 @@ def frames(out: Report, options: argparse.Namespace) -> None:
                 place,
                 {**size, "channels": 4},
             ),
+            *_direct_runs(place, size),
         ]
         results = _sweep(runs, options)
         rows = [

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import time
 from typing import Any
 
 from measure import bridge
@@ -59,6 +60,7 @@ def _read_for_ever(link: Any) -> None:
     try:
         while link.ended is None and (size := receive(decoder.buffer())):
             decoder.received(size)
+            link.heard_at = time.monotonic()
             if not link.sender.empty:
                 link.flush()
         link.stream.loop.call_soon_threadsafe(link.end, link._end_of_stream())
@@ -156,6 +158,9 @@ def _patch() -> None:
     session.Session.attach = attach_and_wait  # type: ignore[method-assign]
     program.Bridge._up = up_and_read  # type: ignore[method-assign]
     stream.Stream.write = write_somehow  # type: ignore[method-assign]
+    # No turn of the loop to wait for: each thread sends what it has.
+    links.Link.flush_soon = links.Link.flush  # type: ignore[method-assign]
+    links.Link.flush_later = links.Link.flush  # type: ignore[method-assign]
     links.Link._deliver = deliver_somewhere  # type: ignore[method-assign]
 
 

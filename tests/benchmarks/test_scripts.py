@@ -1,5 +1,6 @@
 """The benchmark scripts run and name their rows; their figures are not judged."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -110,6 +111,8 @@ def test_endurance_samples_memory_descriptors_and_files(tmp_path):
 
 
 BRIDGES = "RLay through two bridges"
+HAS_DIRECT = importlib.util.find_spec("rlay.transport.socket_client") is not None
+DIRECT = {"RLay direct attach"} if HAS_DIRECT else set()
 
 
 @pytest.mark.timeout(TIMEOUT_S + 10)
@@ -118,8 +121,8 @@ def test_remote_latency_measures_bridges_beside_raw_tcp(tmp_path):
     options = ("--part", "latency", "--place", "one CPU")
     result = run_script("bench_remote.py", tmp_path, *options)
     small, *frames = row_names(result).values()
-    assert small == {"raw TCP", BRIDGES, f"{BRIDGES}, ServerEnv"}
-    assert frames == [{"raw TCP", BRIDGES}] * 3
+    assert small == {"raw TCP", BRIDGES, f"{BRIDGES}, ServerEnv"} | DIRECT
+    assert frames == [{"raw TCP", BRIDGES} | DIRECT] * 3
 
 
 @pytest.mark.timeout(TIMEOUT_S + 10)
@@ -145,13 +148,17 @@ def test_remote_frames_and_idle_measure_rates_and_shares(tmp_path):
     """Frames have a byte rate beside two raw ones; idle bridges a share of a core."""
     options = ("--part", "frames", "--part", "idle", "--place", "unpinned")
     frames, idle = row_names(run_script("bench_remote.py", tmp_path, *options)).values()
-    assert frames == {
-        "raw TCP, ping-pong",
-        "raw TCP, stream without requests",
-        BRIDGES,
-        f"{BRIDGES}, copy=False",
-        f"{BRIDGES}, 4 channels at once",
-    }
+    assert (
+        frames
+        == {
+            "raw TCP, ping-pong",
+            "raw TCP, stream without requests",
+            BRIDGES,
+            f"{BRIDGES}, copy=False",
+            f"{BRIDGES}, 4 channels at once",
+        }
+        | DIRECT
+    )
     assert idle == {"no channels", "5 channels", "5 channels, a client on each"}
 
 
