@@ -221,16 +221,22 @@ class BridgedStage:
     ) -> None:
         self.paradigm = paradigm
         self.children = children
-        self._bridges = {}
-        for side in ("near", "far"):
-            place = directory / side
-            place.mkdir(mode=0o700)
-            machine = getattr(machines, side) if machines else None
-            self._bridges[side] = Bridge(self, side, place, machine)
-        self.near, self.far = self._bridges["near"], self._bridges["far"]
+        self._directory = directory
+        self._bridges: dict[str, Bridge] = {}
+        self.near, self.far = (
+            self.add_bridge(side, getattr(machines, side) if machines else None)
+            for side in ("near", "far")
+        )
         self._proxies: list[ChaosProxy] = []
         self._open = contextlib.ExitStack()
         self.processes: list[Child] = []
+
+    def add_bridge(self, side: str, machine: Machine | None = None) -> Bridge:
+        """Add a machine: its directory of channels, and its bridge, not started yet."""
+        place = self._directory / side
+        place.mkdir(mode=0o700)
+        bridge = self._bridges[side] = Bridge(self, side, place, machine)
+        return bridge
 
     @property
     def proxy(self) -> ChaosProxy:
@@ -368,16 +374,16 @@ class BridgedStage:
     def end(self) -> None:
         """Close everything in order, and assert that nothing is left.
 
-        The algorithm closes, the environment's process ends, both bridges drain and
-        exit with 0, and both directories are empty.
+        The algorithm closes, the environment's process ends, the bridges drain and
+        exit with 0, and all directories are empty.
         """
         self._open.close()
         for child in self.processes:
             problem = child.end()
             assert problem is None, problem
-        for bridge in (self.near, self.far):
+        for bridge in self._bridges.values():
             bridge.end()
-        for bridge in (self.near, self.far):
+        for bridge in self._bridges.values():
             assert sorted(os.listdir(bridge.directory)) == [], bridge.side
             bridge.directory.rmdir()
 

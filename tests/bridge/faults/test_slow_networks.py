@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -88,6 +89,24 @@ def test_c9_peer_that_does_not_read(stage, large):
     player.step()
     stepping.join(LIMIT_S)
     assert np.array_equal(results[0][0], action)
+
+
+def test_c9_link_that_hangs_leaves_other_links_alone(stage):
+    """A hub with two algorithms: the one beside a black hole is not waited for."""
+    player, _ = stage.playing()
+    stage.environment(name="other")
+    third = stage.add_bridge("third")
+    third.start(connect=[f"127.0.0.1:{stage.far.port()}"])
+    other = stage.player("other", directory=str(third.directory))
+    other.reset(seed=2)
+    stage.proxy.blackhole()
+    with ThreadPoolExecutor(1) as threads:
+        step = threads.submit(player.step)
+        for _ in range(50):
+            other.step()
+        assert not step.done()
+        stage.proxy.heal()
+        step.result(LIMIT_S)
 
 
 def test_c10_small_messages_pass_a_large_one(stage, large):
