@@ -62,6 +62,15 @@ class EndView:
     since: int
     program: str
 
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether it is on another machine, and the way there is closed for now."""
+        if self.state == name_of(PeerState, PeerState.LINK_DOWN):
+            return True
+        bridge = self.holder == name_of(Holder, Holder.BRIDGE)
+        alive = self.state == name_of(PeerState, PeerState.ALIVE)
+        return bridge and alive and not self.held  # the bridge was killed
+
     @classmethod
     def of(cls, line: EndLine, held: bool) -> "EndView":
         """Decode a line of a header."""
@@ -175,11 +184,14 @@ class ChannelView:
 
         ``broken``: see ``problem``. ``attached``: both ends are held. ``waiting``: for
         a client. ``ended``: the server is gone, the client has not noticed. ``stale``:
-        both are gone; ``clean`` removes it.
+        both are gone; ``clean`` removes it. ``link_down``: an end is on another machine
+        and cannot be reached now, and the session goes on when it can.
         """
         if self.problem or self.server is None or self.client is None:
             return "broken"
         held = (self.server.held, self.client.held)
+        if any(held) and (self.server.out_of_reach or self.client.out_of_reach):
+            return "link_down"
         return {
             (True, True): "attached",
             (True, False): "waiting",

@@ -67,7 +67,7 @@ def test_slot_without_messages_shows_none():
     ],
 )
 def test_status_is_what_the_locks_say(server, client, status):
-    """Not what the ends say of themselves."""
+    """Not what the ends say of themselves, where both are of this machine."""
     end = EndView(True, "closed", "none", "nobody", "poll", (), 0, 0, "")
     view = ChannelView(
         "x", "/x", server=replace(end, held=server), client=replace(end, held=client)
@@ -75,3 +75,25 @@ def test_status_is_what_the_locks_say(server, client, status):
     assert view.status == status
     assert replace(view, problem="it is broken").status == "broken"
     assert replace(view, server=None).status == "broken"
+
+
+@pytest.mark.parametrize(
+    ("held", "state", "holder", "status"),
+    [
+        (True, "link_down", "bridge", "link_down"),
+        (False, "alive", "bridge", "link_down"),
+        (False, "link_down", "bridge", "link_down"),
+        (True, "alive", "bridge", "attached"),
+        (False, "lost", "bridge", "ended"),
+        (False, "alive", "process", "ended"),
+    ],
+)
+def test_status_of_a_mirror_tells_a_link_that_is_down_from_an_end(
+    held, state, holder, status
+):
+    """A killed bridge, or one without a link, ends no session."""
+    client = EndView(True, "alive", "none", "process", "futex", (), 1, 0, "")
+    server = EndView(held, state, "none", holder, "fifo", (), 2, 0, "")
+    view = ChannelView("x", "/x", server=server, client=client)
+    assert view.status == status
+    assert replace(view, client=replace(client, held=False)).status != "ended"
