@@ -119,7 +119,12 @@ class Dialer:
             raise
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM
+            )
+        except UnicodeError:  # an empty label, or one of more than 63 letters
+            raise PeerLost("the name cannot be resolved: no host has it") from None
         # One address may swallow everything: the others get their turn.
         try_s = max(_SHORTEST_TRY_S, CONNECT_LIMIT_S / max(1, len(found)))
         problem: OSError | None = None

@@ -391,12 +391,11 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host has such a name
         for sock in made:
             sock.close()
-        raise ChannelError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ChannelError(f"cannot listen on {host}:{port}: {reason}") from error
     return made
 
 

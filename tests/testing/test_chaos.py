@@ -169,6 +169,18 @@ def test_listener_that_is_away_resets_the_dialer(door, make_pair):
     assert pair.proxy.refused == 1
 
 
+@pytest.mark.parametrize("host", ["no..host", "no-such-host.invalid"])
+def test_listener_whose_name_leads_nowhere_resets_the_dialer(pair, host):
+    """And the proxy goes on: the next one finds its listener."""
+    right = pair.proxy.listener
+    pair.proxy.listener = (host, 7450)
+    assert is_turned_away(pair)
+    pair.proxy.listener = right
+    dialer, listener = pair.connect()
+    dialer.sendall(b"x")
+    assert receive(listener, 1) == b"x"
+
+
 def test_listener_that_moved_is_dialled_at_its_new_address(pair):
     """The next connection goes to the address that was assigned."""
     with socket.create_server(("127.0.0.1", 0)) as moved:

@@ -290,7 +290,7 @@ class Relay:
             return
         try:
             listener = self._dial()
-        except OSError:
+        except (OSError, UnicodeError):  # UnicodeError: no host has such a name
             self.refused += 1
             _reset_socket(dialer)
             return

@@ -10,6 +10,14 @@ from tests.support.children import Children
 from tests.support.namespaces import Machines
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests more time: each starts three processes, or more."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))
+
+
 @pytest.fixture
 def stage(children: Children, channel_directory: Path) -> Iterator[BridgedStage]:
     """Two machines on loopback for a ClientEnv; nothing may be left of them."""

@@ -88,12 +88,14 @@ def banner(text):
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        ("no-such-host.invalid:7450", "the name cannot be resolved"),
+        # Where no server of names answers, it is the time that ends.
+        ("no-such-host.invalid:7450", "no link to no-such-host.invalid:7450"),
+        ("no..host:7450", "the name cannot be resolved"),
         ("127.0.0.1:1", "nobody listens there"),
         ("http", "no frame begins with"),
         ("ssh", "no frame begins with"),
     ],
-    ids=["no name", "refused", "http", "ssh"],
+    ids=["unknown name", "no name", "refused", "http", "ssh"],
 )
 def test_c12_dialer_says_once_why_it_has_no_link(stage, where, why):
     """Once for each change of state; and it goes on dialing."""
@@ -112,6 +114,13 @@ def test_c12_dialer_says_once_why_it_has_no_link(stage, where, why):
         wait_until(lambda: time.monotonic() > begin + 1.5)
         assert stage.near.log.count("no link to") <= 2, stage.near.log
         assert "Traceback" not in stage.near.log
+
+
+def test_c12_name_that_cannot_be_listened_at_is_an_error_of_one_line(stage):
+    """The bridge ends with 1, and says why."""
+    stage.far.start(listen=["no..host:0"], insecure=True).wait(exit_code=1)
+    assert "cannot listen on no..host:0" in stage.far.log
+    assert "Traceback" not in stage.far.log
 
 
 def test_c12_connect_timeout_where_no_bridge_answers(stage):
