@@ -79,7 +79,7 @@ check: .venv/test.stamp
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/lint-imports --no-logo
+	.venv/bin/lint-imports --no-logo --no-cache
 
 test-main: .venv/test.stamp
 	.venv/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(IN_GYMNASIUM) --ignore=tests/examples

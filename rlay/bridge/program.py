@@ -212,7 +212,8 @@ class Bridge:
             self.last_error = f"{link.name}: {error}"[:_MOST_ERROR_CHARS]
         if link.peer is not None:
             counts.reconnects[type(error).__name__] += 1
-            _log.warning("link to %s is down: %s", link.name, error, extra=about)
+            level = logging.INFO if link.said_goodbye else logging.WARNING
+            _log.log(level, "link to %s is down: %s", link.name, error, extra=about)
         elif not link.dialed:
             _log.warning("refused %s: %s", link.where, error, extra=about)
         self.registry.link_ended(link)
