@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from rlay.errors import ChannelBusy, Draining, EnvLost, PeerLost, RLayError
+from rlay.errors import (
+    ChannelBusy,
+    ChannelNoSpace,
+    Draining,
+    EnvLost,
+    PeerLost,
+    RLayError,
+)
 from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
 from rlay.protocol.frames import FrameType
 from rlay.protocol.greeting import Welcome
@@ -168,6 +175,28 @@ def test_sizes_that_no_slot_has_are_refused(channel_directory, capacities):
             assert isinstance(await task, RLayError)
             await peer.expect(FrameType.CLOSE)
             assert mirror.session is None
+            client.close()
+
+    play(channel_directory, scene)
+
+
+def test_slots_that_find_no_room_are_a_clear_refusal(channel_directory, monkeypatch):
+    """ENOSPC here ends no link and leaves nothing; the client is told."""
+
+    def full(*_):
+        raise ChannelNoSpace("no room for 4096 bytes")
+
+    async def scene(world):
+        trainer = world.machine("trainer")
+        async with registered(trainer) as (link, peer):
+            mirror = await offered(trainer, peer)
+            monkeypatch.setattr(mirror.end, "make_slots", full)
+            client, task = greeting(trainer)
+            await peer.expect(FrameType.OPEN)
+            await say_opened(peer)
+            assert isinstance(await task, ChannelNoSpace)
+            await peer.expect(FrameType.CLOSE)
+            assert link.up
             client.close()
 
     play(channel_directory, scene)

@@ -9,6 +9,7 @@ import uvloop
 
 from rlay.bridge.stream import Stream
 from rlay.errors import PeerLost
+from tests.bridge.peers import until
 
 LIMIT_S = 20.0
 RESET = struct.pack("ii", 1, 0)
@@ -77,3 +78,83 @@ def test_read_after_the_stream_was_closed_by_what_came_returns():
     assert ours.fileno() == -1
     theirs.close()
     loop.close()
+
+
+class Through:
+    """A layer that changes nothing."""
+
+    def __init__(self):
+        self.data = b""
+
+    def receive(self, data):
+        return [data]
+
+    def send(self, data):
+        self.data += bytes(data)
+
+    def data_to_send(self):
+        data, self.data = self.data, b""
+        return data
+
+    def close(self):
+        """Say nothing."""
+
+
+def test_layers_do_not_keep_the_loop_busy_once_all_is_out(runner, ends):
+    """Being told of room ends with what waited for it: the loop sleeps again."""
+    sock, other = ends
+    other.setblocking(False)
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        stream = Stream(loop, sock)
+        stream.layers.append(Through())
+        calls = []
+
+        def writable():
+            calls.append(1)
+            stream.flush_layers()
+
+        stream.listen(lambda: None, writable)
+        sent = 0
+        while sent < 10**9:
+            size = stream.write([bytes(200_000)])
+            sent += size
+            if not size or stream._pending:
+                break
+        assert stream._pending
+        came = 0
+        while came < sent:
+            came += len(await loop.sock_recv(other, 10**6))
+        calls.clear()
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert len(calls) < 5
+        stream.close()
+
+    runner.run(scene())
+
+
+def test_paused_stream_reads_nothing_for_a_while(runner, ends):
+    """What came meanwhile is read afterwards."""
+    sock, other = ends
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        stream = Stream(loop, sock)
+        buffer = memoryview(bytearray(100))
+        sizes: list[int] = []
+
+        def ready():
+            stream.read(lambda: buffer, sizes.append)
+
+        stream.listen(ready, lambda: None)
+        stream.pause(0.05)
+        stream.pause(10.0)
+        other.send(b"bytes")
+        begin = loop.time()
+        await until(lambda: sizes, "they are read")
+        assert (sizes, loop.time() - begin >= 0.04) == ([5], True)
+        stream.close()
+
+    runner.run(scene())
