@@ -55,9 +55,10 @@ class Side:
             return sum(map(len, buffers))
 
         sender = Sender(write, lambda wanted: None)
-        self.link: Any = SimpleNamespace(
+        link: Any = SimpleNamespace(
             sender=sender, send=sender.send, sessions={}, end=self.errors.append
         )
+        self.link = link
         end: Any = SimpleNamespace(
             name="pole",
             peer=SimpleNamespace(bell=0),
@@ -65,7 +66,7 @@ class Side:
             header=SimpleNamespace(generation=1),
         )
         self.session: Any = Session(end, side, memory, GEOMETRY, IDS, self.counts)
-        self.session.attach(self.link, 2)
+        self.session.attach(link, 2)
 
     def out(self) -> list[FrameType]:
         """Return the types of what went out since the last call."""
