@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 
 _START_S = 60.0
-_STOP_S = 30.0
+_STOP_S = 90.0
 _INSTALL_S = 300.0
 
 
