@@ -11,8 +11,9 @@ from rlay.bridge.registry import _log as registry_log
 from rlay.errors import ChannelClosed, PeerLost
 from rlay.protocol.constants import CloseReason, ErrorCode, Paradigm, PeerState
 from rlay.protocol.frames import FrameType
+from rlay.protocol.greeting import Welcome
 from rlay.protocol.link_greeting import Role
-from rlay.protocol.link_messages import Announcement, Ending, Note, Question
+from rlay.protocol.link_messages import Announcement, Ending, Note, Opening, Question
 from rlay.transport.mem_client import MemClient
 from tests.bridge.machines import (
     meet,
@@ -22,6 +23,7 @@ from tests.bridge.machines import (
     serve,
 )
 from tests.bridge.peers import IDENTITY, link_and_peer, until
+from tests.support.channels import HELLO, INCARNATION, SESSION, receive, send
 
 
 def test_channel_appears_on_the_other_machine(channel_directory):
@@ -397,3 +399,41 @@ def test_directory_that_was_removed_is_told_once(channel_directory, caplog):
     told = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert len(told) == 1
     assert "was removed" in told[0].getMessage()
+
+
+def test_client_of_one_machine_meets_a_direct_peer_of_another(channel_directory):
+    """Two bridges and a peer without a mapped file: one session, end to end."""
+    direct = replace(IDENTITY, role=Role.PEER)
+
+    async def scene(world):
+        sim, trainer = world.machine("sim"), world.machine("trainer")
+        await world.join(trainer, sim)
+        async with link_and_peer(
+            sim, peer=direct, on_up=sim.link_up, on_end=sim.link_ended
+        ) as (_, peer):
+            await peer.say(FrameType.ANNOUNCE, Announcement("game", 1).encode(), 1)
+            await mirrored(trainer, "game")
+            client = MemClient.open("game", trainer.root)
+            greeting = asyncio.create_task(
+                asyncio.to_thread(client.greet, HELLO, (0, SESSION), 20.0)
+            )
+            await peer.expect(FrameType.OPEN)
+            opening = Opening(0, 1024, 1024, 1)
+            body = opening.encode() + Welcome(1).encode()
+            await peer.say(FrameType.OPENED, body, 1, INCARNATION, SESSION)
+            ids, welcome = await greeting
+            channel = client.attach(welcome, ids)
+            for sequence in (1, 2, 3):
+                await asyncio.to_thread(send, channel, sequence, b"request")
+                frame, body = await peer.expect(FrameType.DATA)
+                assert (frame.sequence, body[64:]) == (sequence, b"request")
+                # The same message, sent back as the reply.
+                where = (1, INCARNATION, SESSION, sequence, frame.publication)
+                await peer.say(FrameType.DATA, body, *where)
+                answer = await asyncio.to_thread(receive, channel)
+                assert answer == (sequence, b"request")
+            client.close()
+            frame, _ = await peer.expect(FrameType.CLOSE)
+            assert (frame.incarnation, frame.session) == ids
+
+    play(channel_directory, scene)
