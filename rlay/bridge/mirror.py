@@ -28,7 +28,7 @@ class Mirror:
     """A channel that was made here for a server on another machine.
 
     Attributes:
-        name: Of the channel here; with the prefix.
+        name: Of the channel here; with the prefix of its own machine.
         end: The server end.
         link: Over which its server can be reached; None while that is down.
         session: The session with a client here; None where there is none.

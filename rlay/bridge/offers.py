@@ -51,16 +51,14 @@ class _Offer:
 class Offers:
     """Channels of other machines, mirrored here where that is possible."""
 
-    def __init__(self, registry: "Registry", prefix: str, most: int) -> None:
+    def __init__(self, registry: "Registry", most: int) -> None:
         """Start with none.
 
         Args:
             registry: Knows the channels and mirrors of this machine.
-            prefix: Put before the names of mirrors.
             most: How many channels there may be, and how many offers of one link.
         """
         self._registry = registry
-        self._prefix = prefix
         self._most = most
         self._of_link: dict[Link, dict[int, _Offer]] = {}
 
@@ -73,7 +71,7 @@ class Offers:
             RemoteProtocolError: Its number is another channel's.
         """
         offers = self._of_link.setdefault(link, {})
-        name = self._prefix + said.name if link.with_bridge else said.name
+        name = said.name
         known = offers.get(channel)
         if known is not None and known.name != name:
             raise RemoteProtocolError(
@@ -161,7 +159,7 @@ class Offers:
         if offer.name in registry.origins:
             raise ChannelBusy(
                 f"{self._both_have(registry.identity.machine, offer)}: start the "
-                f"bridge on {registry.identity.machine} with --prefix"
+                f"bridge on {said.machine} with --prefix"
             )
         if registry.is_full:
             raise self._too_many()

@@ -17,6 +17,7 @@ from rlay.protocol.constants import (
 )
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_messages import Announcement, Ending, Opening, SlotWords
+from rlay.protocol.names import check_name
 from rlay.protocol.refusal import Refusal
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.file_store import FileStore
@@ -89,11 +90,11 @@ class Origin:
         """Whether the channel's name still leads to the files that are open here."""
         return self._store.is_current()
 
-    def announcement(self) -> Announcement:
-        """Return what other machines are told."""
+    def announcement(self, name: str) -> Announcement:
+        """Return what other machines are told, which know it under ``name``."""
         line = self._header.server
         return Announcement(
-            self.name,
+            name,
             int(self.facts.paradigm),
             self.facts.num_envs,
             int(line.capabilities),
@@ -103,11 +104,17 @@ class Origin:
 
     def announce(self, link: "Link", sequence: int = 0) -> None:
         """Tell the other side of a link of this channel."""
+        name = self._registry.prefix + self.name if link.with_bridge else self.name
+        try:
+            check_name(name)
+        except ChannelError as error:
+            _log.warning("channel %r is not shared: %s", self.name, str(error))
+            return
         number = self.numbers.get(link)
         if number is None:
             number = self.numbers[link] = link.next_number()
             link.origins[number] = self
-        body = self.announcement().encode()
+        body = self.announcement(name).encode()
         link.sender.control(
             pack_frame(FrameType.ANNOUNCE, body, number, 0, 0, sequence)
         )

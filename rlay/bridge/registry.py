@@ -82,6 +82,7 @@ class Registry:
         root: The directory of channels.
         identity: Who this bridge is.
         counts: What is counted.
+        prefix: What stands before the names of this machine's channels elsewhere.
         window_s: How long a session outlives its link.
         draining: Whether no new sessions are taken.
         origins: Channels whose server is on this machine, by name.
@@ -108,13 +109,14 @@ class Registry:
         self.identity = identity
         self.counts = Counts()
         self.window_s = window_s
+        self.prefix = prefix
         self.draining = False
         self.origins: dict[str, Origin] = {}
         self.mirrors: dict[str, Mirror] = {}
         self.links: list[Link] = []
         self._directory = directory
         self._share = share
-        self.offers = Offers(self, prefix, max_channels)
+        self.offers = Offers(self, max_channels)
         self.questions = Questions(self)
         self._max_channels = max_channels
         self._scans = False  # soon

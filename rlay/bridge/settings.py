@@ -136,7 +136,8 @@ class BridgeSettings:
     prefix: str = _setting(
         Kind.TEXT,
         "",
-        "put before the names of mirrors made here, where two machines share a name",
+        "put before the names that the channels of this machine have on others, where "
+        "two machines share a name",
         metavar="TEXT",
     )
     directory: str | None = _setting(

@@ -61,10 +61,43 @@ def test_prefix_keeps_names_apart(channel_directory):
     """Two machines have a channel of one name, and both can be used here."""
 
     async def scene(world):
-        sim, trainer = world.machine("sim"), world.machine("trainer", prefix="sim-")
+        sim, trainer = world.machine("sim", prefix="sim-"), world.machine("trainer")
         servers = [serve(trainer, "pole"), serve(sim, "pole")]
         await world.join(trainer, sim)
         await mirrored(trainer, "sim-pole")
+        for server in servers:
+            server.close()
+
+    play(channel_directory, scene)
+
+
+def test_prefixes_tell_machines_of_one_name_apart_at_a_hub(channel_directory):
+    """Each machine puts its own prefix before what it announces."""
+
+    async def scene(world):
+        hub = world.machine("hub")
+        sims = [world.machine(f"sim{n}", prefix=f"sim{n}-") for n in (1, 2, 3)]
+        servers = [serve(sim, "pole") for sim in sims]
+        for sim in sims:
+            await world.join(hub, sim)
+        for n in (1, 2, 3):
+            mirror = await mirrored(hub, f"sim{n}-pole")
+            assert mirror.machine == f"sim{n}"
+        for server in servers:
+            server.close()
+
+    play(channel_directory, scene)
+
+
+def test_name_that_its_prefix_makes_too_long_is_not_announced(channel_directory):
+    """That channel alone is not shared; the link stays up."""
+
+    async def scene(world):
+        sim, trainer = world.machine("sim", prefix="sim-"), world.machine("trainer")
+        servers = [serve(sim, "x" * 62), serve(sim, "pole")]
+        await world.join(trainer, sim)
+        await mirrored(trainer, "sim-pole")
+        assert list(trainer.mirrors) == ["sim-pole"]
         for server in servers:
             server.close()
 
