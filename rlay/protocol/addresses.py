@@ -89,12 +89,12 @@ def parse_address(text: str, *, group: bool = False) -> Address:
         raise _wrong(text, "it names no channel: write one behind the port, as in /x")
     try:
         endpoint = parse_endpoint(place)
-        if endpoint.port == 0:
-            raise ChannelError("nobody listens on port 0")
         if not (group and group_prefix(name)):
             check_name(name)
     except ChannelError as error:
         raise _wrong(text, str(error)) from None
+    if endpoint.port == 0:
+        raise _wrong(text, "nobody listens on port 0")
     return Address(scheme, endpoint, name)
 
 

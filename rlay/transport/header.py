@@ -61,7 +61,7 @@ class EndLine:
         words[at.END_PID_OFFSET // 4] = os.getpid() & UINT32_MASK
         words[at.END_SINCE_OFFSET // 4] = now & UINT32_MASK
         words[at.END_SINCE_OFFSET // 4 + 1] = now >> 32
-        text = (_program_text() if program is None else program).encode(
+        text = (program_text() if program is None else program).encode(
             "utf-8", "replace"
         )[: at.END_PROGRAM_BYTES - 1]
         self._program[:] = text.ljust(at.END_PROGRAM_BYTES, b"\0")
@@ -125,7 +125,8 @@ class EndLine:
         return f"process {self.pid} ({self.program or 'unknown program'})"
 
 
-def _program_text() -> str:
+def program_text() -> str:
+    """Return this process's command line, shortened, for people."""
     # Where Python is embedded in a game, there may be no argv at all.
     program, *arguments = getattr(sys, "argv", None) or [""]
     return " ".join([os.path.basename(program) or "python", *arguments])

@@ -3,24 +3,8 @@
 import os
 from collections.abc import Callable, Iterator
 
-from rlay.errors import (
-    ChannelBusy,
-    ChannelError,
-    ChannelNoSpace,
-    ChannelNotFound,
-    Draining,
-    EnvLost,
-    RemoteEnvError,
-    RemoteProtocolError,
-    SpaceMismatch,
-    VersionMismatch,
-)
-from rlay.protocol.constants import (
-    DEFAULT_MAX_MESSAGE_BYTES,
-    PROTOCOL_VERSION,
-    ErrorCode,
-    Kind,
-)
+from rlay.errors import ChannelBusy, ChannelNotFound, RemoteProtocolError
+from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES, Kind
 from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
@@ -28,6 +12,7 @@ from rlay.transport.ends import MemEnd
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelFacts, ChannelHeader
 from rlay.transport.peers import Deadline, PeerWatch, connecting
+from rlay.transport.refusals import refusal_error
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry
 from rlay.transport.stores import End, Store
 from rlay.transport.waiting import WaitPolicy
@@ -236,29 +221,3 @@ def _enter(store: FileStore) -> ChannelFacts:
     if not store.is_current():
         raise ChannelNotFound(f"channel {store.name!r} was just replaced")
     return facts
-
-
-def refusal_error(refusal: Refusal) -> Exception:
-    """Return the exception that a server's refusal stands for."""
-    text = f"the server refused: {refusal.message}"
-    if refusal.code == ErrorCode.ENVIRONMENT:
-        return RemoteEnvError(refusal.remote_type, refusal.message, refusal.traceback)
-    if refusal.code == ErrorCode.ENVIRONMENT_GONE:
-        return EnvLost(text, executed=False)
-    kinds: dict[int, type[Exception]] = {
-        ErrorCode.SPACE_MISMATCH: SpaceMismatch,
-        ErrorCode.NUM_ENVS: SpaceMismatch,
-        ErrorCode.UNSUPPORTED: ChannelError,
-        ErrorCode.BUSY: ChannelBusy,
-        ErrorCode.NO_SPACE: ChannelNoSpace,
-        ErrorCode.DRAINING: Draining,
-    }
-    if refusal.code == ErrorCode.VERSION:
-        return VersionMismatch(PROTOCOL_VERSION, _stated_version(refusal.message))
-    kind = kinds.get(refusal.code)
-    return kind(text) if kind else RemoteProtocolError(text)
-
-
-def _stated_version(text: str) -> int:
-    digits = [word for word in text.replace(",", " ").split() if word.isdigit()]
-    return int(digits[0]) if digits else 0

@@ -3,12 +3,11 @@
 import os
 from dataclasses import replace
 
-from rlay.errors import ProtocolError, RLayError, VersionMismatch
+from rlay.errors import ProtocolError, RLayError
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
     SLOT_CONTROL_BYTES,
-    ErrorCode,
     Kind,
     Paradigm,
 )
@@ -20,6 +19,7 @@ from rlay.transport.ends import MemEnd
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelFacts, ChannelHeader
 from rlay.transport.peers import Deadline, PeerWatch, connecting
+from rlay.transport.refusals import refusal_code
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry
 from rlay.transport.stores import End, Store
 from rlay.transport.waiting import Patience, WaitPolicy
@@ -137,7 +137,7 @@ class MemServer(MemEnd):
                 buffer = self._receive_greeting(self._reader, patience)
                 return buffer, Hello.decode(buffer.body())
             except ProtocolError as error:
-                refusal = Refusal(_refusal_code(error), str(error))
+                refusal = Refusal(refusal_code(error), str(error))
             if buffer is None:  # not even the message is sound: it is still there
                 buffer = self._reader.current
                 self._reader.take_and_ring()
@@ -261,9 +261,3 @@ class MemServer(MemEnd):
         self._writer.wake_reader()
         if self._channel is not None:
             self._channel.wake_peer()
-
-
-def _refusal_code(error: ProtocolError) -> ErrorCode:
-    if isinstance(error, VersionMismatch):
-        return ErrorCode.VERSION
-    return ErrorCode.PROTOCOL

@@ -34,6 +34,11 @@ _REASONS = {
 _UNKNOWING = (CloseReason.LINK_DOWN, CloseReason.DRAINING)
 
 
+def closed_text(reason: CloseReason) -> str:
+    """Return how a goodbye with ``reason`` came about, such as ``by close()``."""
+    return _REASONS[reason]
+
+
 def resume_window_s() -> float:
     """Return how long a link may be down: ``RLAY_RESUME_WINDOW_S``, else 300 seconds.
 
@@ -180,7 +185,7 @@ class PeerWatch:
 
     def _gone(self) -> PeerGone:
         reason = self._line.reason
-        return PeerGone(f"{self._what} was closed {_REASONS[reason]}", reason)
+        return PeerGone(f"{self._what} was closed {closed_text(reason)}", reason)
 
     def _lost(self, line: EndLine) -> PeerLost:
         if line.reason == CloseReason.LINK_DOWN:

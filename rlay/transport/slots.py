@@ -29,6 +29,8 @@ from rlay.transport.waiting import Patience, WaitPolicy, make_wait
 
 Ring = Callable[[int], None]
 """Wakes who sleeps on the word at this offset of the slot."""
+Wait = Callable[[int, Patience], None]
+"""Waits until the word of a slot that the peer writes is no longer this one."""
 
 
 def _buffers(slot: memoryview, capacity: int) -> tuple[MessageBuffer, MessageBuffer]:
@@ -52,14 +54,22 @@ class SlotWriter:
     """
 
     def __init__(
-        self, slot: memoryview, capacity: int, ring: Ring, policy: WaitPolicy
+        self,
+        slot: memoryview,
+        capacity: int,
+        ring: Ring,
+        policy: WaitPolicy,
+        wait: Wait | None = None,
     ) -> None:
-        """Cover ``slot``, whose payloads hold ``capacity`` bytes."""
+        """Cover ``slot``, whose payloads hold ``capacity`` bytes.
+
+        ``wait`` is for ``taken``; None to wait for it as ``policy`` says.
+        """
         self.buffers = _buffers(slot, capacity)
         self._words = slot[:SLOT_CONTROL_BYTES].cast("I")
         self._ring = ring
         fence = make_fence()
-        self._wait_taken = make_wait(
+        self._wait_taken = wait or make_wait(
             slot, TAKEN_OFFSET, TAKEN_BELL_OFFSET, fence, policy
         )
         self.publish = self._compile_publish(ring, fence)
@@ -150,21 +160,30 @@ class SlotReader:
     """
 
     def __init__(
-        self, slot: memoryview, capacity: int, ring: Ring, policy: WaitPolicy
+        self,
+        slot: memoryview,
+        capacity: int,
+        ring: Ring,
+        policy: WaitPolicy,
+        wait: Wait | None = None,
     ) -> None:
-        """Cover ``slot``, whose payloads hold ``capacity`` bytes."""
+        """Cover ``slot``, whose payloads hold ``capacity`` bytes.
+
+        ``wait`` is for ``published``; None to wait for it as ``policy`` says.
+        """
         self.buffers = _buffers(slot, capacity)
         self._words = slot[:SLOT_CONTROL_BYTES].cast("I")
         self._ring = ring
         self._fence = make_fence()
         self._coming: Assembly | None = None
-        wait = make_wait(
-            slot, PUBLISHED_OFFSET, PUBLISHED_BELL_OFFSET, self._fence, policy
-        )
+        if wait is None:
+            wait = make_wait(
+                slot, PUBLISHED_OFFSET, PUBLISHED_BELL_OFFSET, self._fence, policy
+            )
         self.receive, self.take = self._compile(wait)
 
     def _compile(
-        self, wait: Callable[[int, Patience], None]
+        self, wait: Wait
     ) -> tuple[Callable[[Patience], MessageBuffer], Callable[[], None]]:
         words, buffers, fence = self._words, self.buffers, self._fence
         published, taken, ordered = PUBLISHED_WORD, TAKEN_WORD, STORES_ARE_ORDERED

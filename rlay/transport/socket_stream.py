@@ -52,16 +52,21 @@ class Stream(Protocol):
             OSError: It failed; ``ssl.SSLError`` is one.
         """
 
-    def read(self, room: memoryview, wait_s: float) -> int:
-        """Receive into ``room``; return how many bytes, 0 at the end of the stream.
+    def read(self, room: memoryview, wait_s: float, counts: list[int]) -> None:
+        """Receive into ``room``; append how many bytes, 0 at the end of the stream.
+
+        Where this is broken off by a signal and nothing was appended, nothing was
+        received. -1 is appended where nobody knows.
 
         Raises:
             BlockingIOError: Nothing came within ``wait_s`` seconds.
             OSError: The connection is broken.
         """
 
-    def write(self, parts: Sequence[Part]) -> int:
-        """Send what can be sent without waiting; return how many bytes.
+    def write(self, parts: Sequence[Part], counts: list[int]) -> None:
+        """Send what can be sent without waiting; append how many bytes.
+
+        Broken off by a signal, as :meth:`read`.
 
         Raises:
             OSError: The connection is broken.
@@ -168,22 +173,27 @@ class PlainStream:
             self._sock.setblocking(True)
         return True
 
-    def read(self, room: memoryview, wait_s: float) -> int:
+    # A signal handler runs when the interpreter comes back from a call. ``extend`` and
+    # ``map`` are one call: when the handler runs, the count stands in the list.
+
+    def read(self, room: memoryview, wait_s: float, counts: list[int]) -> None:
         """Receive; see :class:`Stream`."""
         if wait_s >= SLICE_S and _WAITS_IN_RECV:
-            return self._sock.recv_into(room)
+            counts.extend(map(self._sock.recv_into, (room,)))
+            return
         if wait_s > 0 and not _wait(self._sock, wait_s, reading=True, writing=False):
             raise BlockingIOError
-        return self._sock.recv_into(room, 0, _DONTWAIT)
+        counts.extend(map(self._sock.recv_into, (room,), (0,), (_DONTWAIT,)))
 
-    def write(self, parts: Sequence[Part]) -> int:
+    def write(self, parts: Sequence[Part], counts: list[int]) -> None:
         """Send; see :class:`Stream`."""
         try:
             if _WAITS_IN_RECV:
-                return self._sock.sendmsg(parts, (), _DONTWAIT)
-            return _send_each(self._sock, parts)
+                counts.extend(map(self._sock.sendmsg, (parts,), ((),), (_DONTWAIT,)))
+            else:
+                counts.extend(_send_each(self._sock, parts))
         except BlockingIOError:
-            return 0
+            counts.append(0)
 
     def wait(self, wait_s: float, *, writing: bool) -> None:
         """Wait; see :class:`Stream`."""
@@ -260,27 +270,30 @@ class TlsStream:
         self.certificate = tls.getpeercert(binary_form=True) or b""
         return True
 
-    def read(self, room: memoryview, wait_s: float) -> int:
+    def read(self, room: memoryview, wait_s: float, counts: list[int]) -> None:
         """Receive; see :class:`Stream`."""
         tls = self._sock
+        if wait_s > 0 and not tls.pending():
+            _wait(tls, wait_s, reading=True, writing=False)
         try:
-            return tls.recv_into(room)
-        except ssl.SSLWantReadError:
-            if wait_s <= 0 or not _wait(tls, wait_s, reading=True, writing=False):
-                raise BlockingIOError from None
-        except ssl.SSLWantWriteError:
+            counts.append(tls.recv_into(room))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):  # half a record, or none
             raise BlockingIOError from None
-        try:
-            return tls.recv_into(room)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):  # half a record
-            raise BlockingIOError from None
+        except OSError:
+            raise
+        except BaseException:
+            counts.append(-1)
+            raise
 
-    def write(self, parts: Sequence[Part]) -> int:
+    def write(self, parts: Sequence[Part], counts: list[int]) -> None:
         """Send; see :class:`Stream`."""
         try:
-            return _send_each(self._sock, parts)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return 0
+            counts.extend(_send_each(self._sock, parts))
+        except OSError:
+            raise
+        except BaseException:
+            counts.append(-1)
+            raise
 
     def wait(self, wait_s: float, *, writing: bool) -> None:
         """Wait; see :class:`Stream`."""
@@ -306,19 +319,18 @@ class TlsStream:
         self.close()
 
 
-def _send_each(sock: socket.socket, parts: Sequence[Part]) -> int:
+def _send_each(sock: socket.socket, parts: Sequence[Part]) -> tuple[int]:
     """Send one part after the other, small ones together; return how many bytes."""
     if len(parts) > 1 and sum(map(len, parts)) <= _JOINED_BYTES:
         parts = [b"".join(parts)]
     sent = 0
     for part in parts:
-        while part:
+        rest = memoryview(part)
+        while rest:
             try:
-                count = sock.send(part)
-            except BlockingIOError:
-                return sent
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return sent
+                count = sock.send(rest)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return (sent,)
             sent += count
-            part = memoryview(part)[count:]
-    return sent
+            rest = rest[count:]
+    return (sent,)

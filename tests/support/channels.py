@@ -5,17 +5,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rlay.errors import StepTimeout
 from rlay.protocol.constants import Kind, Paradigm
 from rlay.protocol.greeting import Hello, Welcome
+from rlay.transport.credentials import Credentials
 from rlay.transport.in_process import InProcessServer
 from rlay.transport.mem_client import MemClient
 from rlay.transport.mem_server import MemServer
 from rlay.transport.peers import Deadline
 from rlay.transport.slot_channel import SlotChannel
+from rlay.transport.socket_channel import SocketChannel
+from rlay.transport.socket_client import SocketClient
+from rlay.transport.socket_server import SocketServer
 from rlay.transport.stores import End
 from rlay.transport.waiting import WaitPolicy
+from tests.support.hub import Hub
 
 INCARNATION, SESSION = 0x1122334455667788, 0x99AABBCCDDEEFF00
 HELLO = Hello(Paradigm.CLIENT_ENV)
@@ -54,14 +60,14 @@ def vanish(end: MemServer | MemClient) -> None:
 
 
 def connect(
-    server: MemServer,
-    client: MemClient,
+    server: Any,
+    client: Any,
     capacities: tuple[int, int] = (1024, 1024),
     max_message_bytes: int = 2**30,
     policy: WaitPolicy | None = None,
-) -> tuple[SlotChannel, SlotChannel]:
+) -> tuple[Any, Any]:
     """Greet, and return the client's and the server's channel."""
-    accepted: list[SlotChannel | None] = []
+    accepted: list[Any] = []
 
     def accept() -> None:
         buffer, _ = server.receive_hello(LIMIT_S)
@@ -166,3 +172,46 @@ def say(*words: object) -> None:
     """Print for the test that waits for it; for functions that run in a child."""
     sys.stdout.write(" ".join(str(word) for word in words) + "\n")
     sys.stdout.flush()
+
+
+class SocketPair:
+    """Both ends of a session over a hub, as ``contract.Pair`` has them."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        server: SocketServer,
+        client: SocketClient,
+        capacities: tuple[int, int],
+        max_message_bytes: int,
+    ) -> None:
+        self.hub = hub
+        self.server, self.client = server, client
+        self.ends = connect(server, client, capacities, max_message_bytes)
+
+    def close(self, end: SocketChannel) -> None:
+        (self.client if end is self.ends[0] else self.server).close()
+
+    def lose(self, end: SocketChannel) -> None:
+        """Cut an end's link, at a hub that gives it up at once."""
+        self.hub.cut_now("client" if end is self.ends[0] else "server")
+
+
+@contextlib.contextmanager
+def socket_pair(
+    hub: Hub,
+    capacity_bytes: int = 1024,
+    max_message_bytes: int = 2**30,
+    name: str = "pair",
+    scheme: str = "tcp",
+    credentials: Credentials | None = None,
+) -> Iterator[SocketPair]:
+    """Open both ends of a channel at a hub."""
+    with contextlib.ExitStack() as stack:
+        address = hub.address(name, scheme)
+        server = SocketServer.create(address, LIMIT_S, credentials=credentials)
+        stack.callback(server.close)
+        client = SocketClient.open(address, LIMIT_S, credentials)
+        stack.callback(client.close)
+        capacities = (capacity_bytes, capacity_bytes)
+        yield SocketPair(hub, server, client, capacities, max_message_bytes)
