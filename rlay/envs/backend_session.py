@@ -16,8 +16,8 @@ from rlay.protocol.delivery import Outcome, Responder, ResponderState
 from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.slot_layout import SEQUENCE_WORD
 from rlay.protocol.steady import UNSTEADY, never
+from rlay.transport.base import Channel
 from rlay.transport.peers import Deadline
-from rlay.transport.slot_channel import SlotChannel
 
 _RUN: Final = Outcome.RUN
 
@@ -27,7 +27,7 @@ class BackendSession:
 
     def __init__(
         self,
-        channel: SlotChannel,
+        channel: Channel,
         facts: EnvironmentFacts,
         env: Any,
         options: ReportOptions,

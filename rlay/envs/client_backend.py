@@ -96,7 +96,8 @@ class ClientBackend:
         Args:
             env: For :meth:`run`: an id, an environment, or a factory. None for a
                 loop of your own, which needs both spaces.
-            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
+                None for ``$RLAY_CHANNEL``.
             num_envs: Environments on one clock; more than 1 with ``env`` needs an id
                 or a factory.
             observation_space: Of one environment, where there is no ``env``.

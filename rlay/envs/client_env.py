@@ -26,9 +26,11 @@ from rlay.errors import (
     EnvLost,
     PeerLost,
 )
+from rlay.protocol.addresses import is_address
 from rlay.protocol.constants import CloseReason, Paradigm
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Welcome, Wishes
 from rlay.protocol.names import group_member, group_prefix
+from rlay.transport.attaching import ClientEnd, find_channel
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.mem_client import MemClient
@@ -38,6 +40,7 @@ from rlay.transport.software import SOFTWARE
 _log = logging.getLogger("rlay.envs.client_env")
 
 _LOOK_EVERY_S = 0.01
+_BUSY_PAUSE_S = 0.1
 _GROUP_GRACE_S = 2.0
 """How long a group whose channels are all taken may grow before that is an error."""
 
@@ -50,7 +53,7 @@ class Attachment:
         link: The session.
     """
 
-    def __init__(self, client: MemClient, link: ClientLink) -> None:
+    def __init__(self, client: ClientEnd, link: ClientLink) -> None:
         """Keep both."""
         self.client = client
         self.link = link
@@ -100,12 +103,20 @@ def attach_client(
         RemoteEnvError: The environment could not be made there.
     """
     limit = timeouts.connect
-    until = None if limit is None else time.monotonic() + limit
+    now = time.monotonic()
+    until = None if limit is None else now + limit
+    busy_until = now + _GROUP_GRACE_S
     while True:
         client = _open_waiting(name, directory, limit, until, look)
         try:
             _check_paradigm(client, name, wishes)
             link = _greeted(client, timeouts, wishes, until, copy=copy)
+        except ChannelBusy:
+            # Somebody was faster at a bridge: the group may have another free one.
+            client.close(CloseReason.CLOSED)
+            if not name.endswith(".*") or time.monotonic() >= busy_until:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
         except (PeerGone, PeerLost) as error:
             # A backend that went away during the greeting is none: the next one of
             # this name may come yet.
@@ -124,7 +135,7 @@ def _is_past(until: float | None) -> bool:
 
 
 def _greeted(
-    client: MemClient,
+    client: ClientEnd,
     timeouts: Timeouts,
     wishes: Wishes,
     until: float | None,
@@ -149,7 +160,7 @@ def _facts(welcome: Welcome) -> EnvironmentFacts:
     return welcome.environment
 
 
-def _check_paradigm(client: MemClient, name: str, wishes: Wishes) -> None:
+def _check_paradigm(client: ClientEnd, name: str, wishes: Wishes) -> None:
     if client.facts.paradigm is not Paradigm.CLIENT_ENV:
         raise ChannelError(
             f"channel {name!r} was made by a ServerEnv, which waits for a game: attach "
@@ -168,7 +179,10 @@ def _open_waiting(
     limit_s: float | None,
     until: float | None,
     look: Callable[[], None] | None,
-) -> MemClient:
+) -> ClientEnd:
+    if is_address(name):
+        left = None if until is None else max(0.0, until - time.monotonic())
+        return find_channel(name, left)
     prefix = group_prefix(name)
     busy_until = time.monotonic() + _GROUP_GRACE_S
     if limit_s is not None:
@@ -189,7 +203,7 @@ def _open_waiting(
         time.sleep(_LOOK_EVERY_S)
 
 
-def _open_free(prefix: str, directory: str | os.PathLike[str] | None) -> MemClient:
+def _open_free(prefix: str, directory: str | os.PathLike[str] | None) -> ClientEnd:
     with ChannelDirectory.open(directory, create=False) as root:
         names = root.names()
     members = sorted(
@@ -265,7 +279,8 @@ class ClientEnv(RemoteEnv):
 
         Args:
             name: Of the channel, or of a group: ``n.*`` takes its first free
-                channel. None for ``$RLAY_CHANNEL``.
+                channel; or an address at a bridge, ``tcp://host:port/name`` or
+                ``tls://...``. None for ``$RLAY_CHANNEL``.
             connect_timeout: Seconds to wait for the channel and the greeting; None
                 for ever.
             reset_timeout: Seconds to wait for a first observation.
@@ -284,6 +299,7 @@ class ClientEnv(RemoteEnv):
             ConnectTimeout: No channel, or no greeting, in time.
             ChannelBusy: The channel has a client; the message names it.
             ChannelError: The channel cannot be used; the message says why.
+            AuthError: The bridge of an address and this end do not trust each other.
             RemoteEnvError: The environment could not be made there.
         """
         super().__init__(

@@ -57,7 +57,8 @@ class ClientVectorEnv(RemoteVectorEnv):
         """Attach to a channel that carries a batch of environments.
 
         Args:
-            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
+                None for ``$RLAY_CHANNEL``.
             num_envs: How many environments it must carry; None for what there is.
             autoreset_mode: A backend of ids or factories adopts it; one that holds a
                 ready vector environment has its own, see ``metadata``.

@@ -21,6 +21,7 @@ from rlay.errors import (
     RemoteProtocolError,
     RLayTimeout,
 )
+from rlay.protocol.addresses import is_address
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import CloseReason, Kind, Paradigm
 from rlay.protocol.decisions import CallFields
@@ -28,15 +29,16 @@ from rlay.protocol.delivery import Outcome, Requester, RequesterState
 from rlay.protocol.greeting import EnvironmentFacts, Hello
 from rlay.protocol.slot_layout import SEQUENCE_WORD
 from rlay.protocol.steady import UNSTEADY
+from rlay.transport.attaching import ChannelSearch, ClientEnd
+from rlay.transport.base import Channel
 from rlay.transport.ends import CAPABILITIES, draw_id
-from rlay.transport.mem_client import MemClient
 from rlay.transport.peers import Deadline, PeerGone
-from rlay.transport.slot_channel import SlotChannel
 from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.client_backend")
 
 _LOOK_EVERY_S: Final = 0.02
+_BUSY_PAUSE_S: Final = 0.5
 _ACCEPT: Final = Outcome.ACCEPT
 _RESET: Final = object()
 """In place of an action: a Reset without seed and options."""
@@ -54,7 +56,7 @@ class TrainerSearch:
     ) -> None:
         """Take note of whom to look for and what to say."""
         self.name = name
-        self._directory = directory
+        self._search = ChannelSearch(name, directory)
         self._hello = Hello(
             Paradigm.SERVER_ENV,
             environment=facts,
@@ -62,18 +64,20 @@ class TrainerSearch:
             capabilities=CAPABILITIES,
             max_message_bytes=max_message_bytes,
         )
-        self._client: MemClient | None = None
+        self._client: ClientEnd | None = None
         self._ids = (0, 0)
+        self._look_at = 0.0
         self.problem = self._absent
 
     @property
     def _absent(self) -> str:
-        return (
+        there = "" if is_address(self.name) else " and the same RLAY_DIR"
+        return self._search.problem or (
             f"no channel {self.name!r} exists. Start its trainer with "
-            f"rlay.ServerEnv({self.name!r}) and the same RLAY_DIR"
+            f"rlay.ServerEnv({self.name!r}){there}"
         )
 
-    def look(self) -> tuple[MemClient, SlotChannel] | None:
+    def look(self) -> tuple[ClientEnd, Channel] | None:
         """Make as much headway as is possible without waiting.
 
         Returns:
@@ -83,14 +87,20 @@ class TrainerSearch:
             ChannelError: The channel is not a trainer's, or not sound.
             SpaceMismatch: The trainer demands other spaces.
         """
+        if time.monotonic() < self._look_at:
+            return None
         try:
-            if self._client is None:
-                self._open()
+            if self._client is None and not self._open():
+                self.problem = self._absent
+                return None
             return self._greeted()
         except ChannelNotFound:
             self.problem = self._absent
         except ChannelBusy as error:
             self.problem = str(error)
+            if self._client is not None:  # a bridge said so, in answer to our Hello
+                self.give_up()
+                self._look_at = time.monotonic() + _BUSY_PAUSE_S
         except ConnectTimeout:
             client = self._client
             who = client.peer.who if client else "it"
@@ -106,8 +116,17 @@ class TrainerSearch:
             raise
         return None
 
-    def _open(self) -> None:
-        client = MemClient.open(self.name, self._directory)
+    def rest(self, seconds: float) -> None:
+        """Wait a while before the next look; less where something comes."""
+        if self._client is None:
+            self._search.rest(seconds)
+        else:
+            time.sleep(seconds)
+
+    def _open(self) -> bool:
+        client = self._search.look()
+        if client is None:
+            return False
         self._client = client
         if client.facts.paradigm is not Paradigm.SERVER_ENV:
             raise ChannelError(
@@ -116,8 +135,9 @@ class TrainerSearch:
             )
         self._ids = (draw_id(), 0)
         client.begin_hello(self._hello, self._ids)
+        return True
 
-    def _greeted(self) -> tuple[MemClient, SlotChannel]:
+    def _greeted(self) -> tuple[ClientEnd, Channel]:
         client = self._client
         assert client is not None  # noqa: S101 - look() opened it
         if not client.continue_hello():
@@ -130,6 +150,7 @@ class TrainerSearch:
     def give_up(self) -> None:
         """Leave a channel whose greeting is not answered."""
         client, self._client = self._client, None
+        self._search.close()
         if client is not None:
             client.close(CloseReason.CLOSED)
 
@@ -144,8 +165,8 @@ class GameSession:
 
     def __init__(
         self,
-        client: MemClient,
-        channel: SlotChannel,
+        client: ClientEnd,
+        channel: Channel,
         facts: EnvironmentFacts,
         options: ReportOptions,
         contains: Callable[[Any], bool] | None,
@@ -385,7 +406,7 @@ def close_decision(reason: CloseReason) -> Close:
 
 def wait_for_trainer(
     search: TrainerSearch, timeout_s: float | None
-) -> tuple[MemClient, SlotChannel] | None:
+) -> tuple[ClientEnd, Channel] | None:
     """Look for a trainer until one is there, or ``timeout_s`` seconds passed."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
@@ -395,4 +416,4 @@ def wait_for_trainer(
         left = None if until is None else until - time.monotonic()
         if left is not None and left <= 0:
             return None
-        time.sleep(_LOOK_EVERY_S if left is None else min(_LOOK_EVERY_S, left))
+        search.rest(_LOOK_EVERY_S if left is None else min(_LOOK_EVERY_S, left))

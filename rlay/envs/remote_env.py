@@ -28,13 +28,14 @@ from rlay.errors import (
     ChannelError,
     SpaceMismatch,
 )
+from rlay.protocol.addresses import is_address, parse_address
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.names import check_name, group_prefix
 
 
 def channel_name(name: str | None, *, group: bool = False) -> str:
-    """Return the channel's name, from ``RLAY_CHANNEL`` where none is given.
+    """Return the channel's name or address; ``RLAY_CHANNEL`` where none is given.
 
     Raises:
         ChannelError: There is none, or it is not allowed.
@@ -42,11 +43,9 @@ def channel_name(name: str | None, *, group: bool = False) -> str:
     name = name if name is not None else os.environ.get("RLAY_CHANNEL")
     if name is None:
         raise ChannelError("no channel was named: pass name=..., or set RLAY_CHANNEL")
-    if isinstance(name, str) and "://" in name:
-        raise ChannelError(
-            f"{name!r}: addresses need the bridge, which this version does not have; "
-            "name a channel of this machine"
-        )
+    if is_address(name):
+        parse_address(name, group=group)
+        return name
     if group and group_prefix(name):
         return name
     return check_name(name)

@@ -17,6 +17,7 @@ from rlay.envs.faults import failure_of
 from rlay.envs.remote_env import channel_name
 from rlay.envs.sources import EnvironmentSource, Target
 from rlay.envs.spaces import mismatch
+from rlay.envs.timeouts import DEFAULT_CONNECT_S
 from rlay.envs.unsendable import Policy
 from rlay.errors import (
     ChannelNoSpace,
@@ -33,10 +34,10 @@ from rlay.protocol.constants import (
     Paradigm,
 )
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome
+from rlay.transport.attaching import ServerEnd, serve_channel
+from rlay.transport.base import Channel
 from rlay.transport.ends import CAPABILITIES, draw_id
-from rlay.transport.mem_server import MemServer
 from rlay.transport.peers import PeerGone
-from rlay.transport.slot_channel import SlotChannel
 from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.server_backend")
@@ -67,6 +68,7 @@ class ServerBackend:
         name: str | None = None,
         num_envs: int = 1,
         directory: str | os.PathLike[str] | None = None,
+        connect_timeout: float | None = DEFAULT_CONNECT_S,
         kwargs: dict[str, Any] | None = None,
         render_mode: str | None = None,
         allow: Iterable[str] = (),
@@ -80,9 +82,12 @@ class ServerBackend:
         Args:
             env: An id, a ``gymnasium.Env``, a ``gymnasium.vector.VectorEnv``, or a
                 factory that returns an environment.
-            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
+                None for ``$RLAY_CHANNEL``.
             num_envs: Environments on the channel; more than 1 needs an id or a factory.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            connect_timeout: Seconds to wait for the bridge of an address, in
+                :meth:`open`; None for ever.
             kwargs: For the id or the factory.
             render_mode: For the id or the factory. None leaves it to the client where
                 there is an id.
@@ -103,12 +108,13 @@ class ServerBackend:
             env, num_envs=num_envs, kwargs=kwargs, render_mode=render_mode
         )
         self._directory = directory
+        self._connect_timeout_s = connect_timeout
         self._allow = tuple(allow)
         self._options = ReportOptions(
             cast_observations, check_bounds, on_unsendable_info
         )
         self._max_message_bytes = max_message_bytes
-        self._server: MemServer | None = None
+        self._server: ServerEnd | None = None
         self._env: Any = None
         self._made_with: tuple[str | None, str | None] = (None, None)
         self._incarnation = 0
@@ -121,13 +127,16 @@ class ServerBackend:
         Raises:
             ChannelBusy: A living backend has the name; the message names it.
             ChannelNoSpace: There is no room for the channel.
+            ConnectTimeout: There is no bridge at the address.
+            AuthError: The bridge and this end do not trust each other.
             Exception: What making the environment raised. Clients that wait are told.
         """
         if self._server is None:
             self._pid = os.getpid()
-            self._server = MemServer.create(
+            self._server = serve_channel(
                 self.name,
                 self._directory,
+                self._connect_timeout_s,
                 paradigm=Paradigm.CLIENT_ENV,
                 num_envs=self._source.num_envs,
             )
@@ -297,11 +306,11 @@ class ServerBackend:
 
     def _accept(
         self,
-        server: MemServer,
+        server: ServerEnd,
         buffer: MessageBuffer,
         hello: Hello,
         facts: EnvironmentFacts,
-    ) -> SlotChannel | None:
+    ) -> Channel | None:
         agreement = facts.agreement()
         return server.accept(
             buffer,
@@ -311,7 +320,7 @@ class ServerBackend:
             max_message_bytes=min(self._max_message_bytes, hello.max_message_bytes),
         )
 
-    def _serve_session(self, channel: SlotChannel, facts: EnvironmentFacts) -> None:
+    def _serve_session(self, channel: Channel, facts: EnvironmentFacts) -> None:
         _log.info("a client came to %r", self.name)
         session = BackendSession(channel, facts, self._env, self._options)
         how = "still there, the backend ends"

@@ -29,12 +29,13 @@ from rlay.errors import (
     RLayError,
     SpaceMismatch,
 )
+from rlay.protocol.addresses import is_address
 from rlay.protocol.constants import CloseReason, ErrorCode, Paradigm
 from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome, Wishes
 from rlay.protocol.spaces import Description
+from rlay.transport.attaching import ServerEnd, serve_channel
+from rlay.transport.base import Channel
 from rlay.transport.ends import CAPABILITIES, draw_id
-from rlay.transport.mem_server import MemServer
-from rlay.transport.slot_channel import SlotChannel
 from rlay.transport.software import SOFTWARE
 
 _log = logging.getLogger("rlay.envs.server_env")
@@ -60,6 +61,7 @@ class GameHost:
 
         Raises:
             ChannelBusy: A living trainer has the name.
+            ConnectTimeout: There is no bridge at the address.
         """
         self.name = name
         self._directory = directory
@@ -67,14 +69,15 @@ class GameHost:
         self._timeouts = timeouts
         self._copy = copy
         self._refused = ""
-        self._session: SlotChannel | None = None
+        self._session: Channel | None = None
         self._closed = False
         self._server = self._make_channel()
 
-    def _make_channel(self) -> MemServer:
-        return MemServer.create(
+    def _make_channel(self) -> ServerEnd:
+        return serve_channel(
             self.name,
             self._directory,
+            self._timeouts.connect,
             paradigm=Paradigm.SERVER_ENV,
             num_envs=self._wishes.num_envs or 0,
         )
@@ -145,9 +148,10 @@ class GameHost:
                 f"the games that joined channel {self.name!r} were refused, and no "
                 f"other came within {limit_s} s. The last one: {self._refused}"
             )
+        there = "" if is_address(self.name) else ", and the same RLAY_DIR"
         return ConnectTimeout(
             f"no game joined channel {self.name!r} within {limit_s} s. Start it with "
-            f"a ClientBackend(name={self.name!r}), and the same RLAY_DIR"
+            f"a ClientBackend(name={self.name!r}){there}"
         )
 
     def _refusal(self, hello: Hello, accepts: Any) -> Refusal | None:
@@ -185,7 +189,7 @@ class GameHost:
 
     def _accept(
         self, buffer: Any, hello: Hello, facts: EnvironmentFacts
-    ) -> SlotChannel | None:
+    ) -> Channel | None:
         agreement = facts.agreement()
         return self._server.accept(
             buffer,
@@ -256,10 +260,12 @@ class ServerEnv(RemoteEnv):
         """Make the channel.
 
         Args:
-            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
+                None for ``$RLAY_CHANNEL``.
             observation_space: Demanded of the game, or None for whatever it has.
             action_space: Demanded of the game, or None for whatever it has.
-            connect_timeout: Seconds to wait for the game, where something needs it.
+            connect_timeout: Seconds to wait for the game, where something needs it;
+                and here for the bridge of an address.
             reset_timeout: Seconds to wait for a first observation.
             step_timeout: Seconds to wait for the game's next decision point.
             close_timeout: Unused: :meth:`close` does not wait for the game.
@@ -272,6 +278,8 @@ class ServerEnv(RemoteEnv):
         Raises:
             ChannelBusy: Another trainer has the name.
             ChannelError: The channel cannot be made; the message says why.
+            ConnectTimeout: There is no bridge at the address.
+            AuthError: The bridge and this end do not trust each other.
             SpaceMismatch: A demanded space cannot travel.
         """
         arguments = given_arguments(locals(), ServerEnv)

@@ -59,7 +59,8 @@ class ServerVectorEnv(RemoteVectorEnv):
         """Make the channel and, as a batch needs its spaces, wait for the game.
 
         Args:
-            name: Of the channel; None for ``$RLAY_CHANNEL``.
+            name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
+                None for ``$RLAY_CHANNEL``.
             num_envs: How many environments the game must have; None for what it has.
             autoreset_mode: When ended environments start again.
             observation_space: Demanded, of one environment, or None.

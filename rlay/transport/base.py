@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Capability
-from rlay.transport.peers import PeerWatch
+from rlay.transport.peers import SessionWatch
 from rlay.transport.waiting import Patience
 
 
@@ -22,7 +22,6 @@ class Channel(Protocol):
         session: Of the attachment.
         outgoing: The two buffers for messages to the peer.
         incoming: The two buffers in which messages of one part arrive.
-        watch: Says whether the peer lives.
         peer_capabilities: What the peer can do.
         guard: Held while a thread uses the channel. It is never free again in a
             forked child.
@@ -34,10 +33,13 @@ class Channel(Protocol):
     session: int
     outgoing: tuple[MessageBuffer, MessageBuffer]
     incoming: tuple[MessageBuffer, MessageBuffer]
-    watch: PeerWatch
     peer_capabilities: Capability
     guard: threading.Lock
     forked: bool
+
+    @property
+    def watch(self) -> SessionWatch:
+        """Says whether the peer lives."""
 
     def send(self, sequence: int) -> None:
         """Send what is in the buffer of ``sequence``. Never blocks.

@@ -83,6 +83,14 @@ class Watch(Protocol):
         """Return whether the time counts, or raise where waiting is of no use."""
 
 
+class SessionWatch(Watch, Protocol):
+    """Says whether the other end of a session is alive."""
+
+    @property
+    def vouches(self) -> bool:
+        """Whether what is known of the last message sent is the last word."""
+
+
 class OwnEnd:
     """Says whether this end is still open: another thread may close it."""
 

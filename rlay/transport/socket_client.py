@@ -126,6 +126,10 @@ class SocketClient(SocketEnd):
             pass
         return self._found
 
+    def rest(self, seconds: float) -> None:
+        """Wait so long for the bridge to say something."""
+        self._link.pump(seconds)
+
     @property
     def problem(self) -> str:
         """What is missing, for people."""
@@ -305,11 +309,9 @@ class SocketClient(SocketEnd):
                 self.watch.attach()
         elif kind is FrameType.LOST:
             if self._is_session(frame):
-                ending = Ending.decode(body)
-                self._end_session(ending.state, ending.reason)
+                self._end_session(Ending.decode(body))
         elif kind is FrameType.WITHDRAW:
-            ending = Ending.decode(body)
-            self._end_session(ending.state, ending.reason)
+            self._end_session(Ending.decode(body))
             self._channel, self._found = 0, False
         else:
             raise RemoteProtocolError(f"{kind.name} came to the client of a channel")

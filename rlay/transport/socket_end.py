@@ -6,8 +6,14 @@ from typing import Final
 from rlay.errors import ConnectTimeout, DecodeError
 from rlay.protocol.addresses import Address
 from rlay.protocol.constants import Capability, CloseReason, PeerState
-from rlay.protocol.frames import MAX_BODY_BYTES, Frame, FrameType, pack_header
-from rlay.protocol.link_messages import OPENING_BYTES, Ending, Opening
+from rlay.protocol.frames import (
+    MAX_BODY_BYTES,
+    OPENING_BYTES,
+    Frame,
+    FrameType,
+    pack_header,
+)
+from rlay.protocol.link_messages import Ending, Opening
 from rlay.transport.credentials import Credentials
 from rlay.transport.forks import close_in_child
 from rlay.transport.peers import Deadline, OwnEnd
@@ -147,9 +153,11 @@ class SocketEnd:
         slots = self._slots
         return slots is not None and slots.is_ours(frame)
 
-    def _end_session(self, state: int, reason: int) -> None:
+    def _end_session(self, ending: Ending) -> None:
         if self._watch is not None:
-            self._watch.end(state, reason)
+            # A session that is to be resumed may have gone on unseen.
+            sure = self._slots is None or self._slots.attached
+            self._watch.end(ending.state, ending.reason, sure=sure)
 
     def link_is_up(self) -> None:
         """Say what has to be said on a new connection; see ``LinkOwner``."""
@@ -220,8 +228,9 @@ class SocketEnd:
         self._own.close()
         try:
             if self._channel:
-                farewell = Ending(PeerState.CLOSED, reason).encode()
-                self._say_goodbye(farewell)
+                if self._slots is not None:
+                    self._slots.tell_taken()
+                self._say_goodbye(Ending(PeerState.CLOSED, reason).encode())
         finally:
             self._link.close()
 

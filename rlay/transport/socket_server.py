@@ -214,14 +214,15 @@ class SocketServer(SocketEnd):
 
     def _take_close(self, frame: Frame, ending: Ending) -> None:
         if self._is_session(frame):
-            self._end_session(ending.state, ending.reason)
+            self._end_session(ending)
         elif self._hello is not None and _same(frame, self._hello[0]):
             self._hello = None
 
     def _take_resume(self, frame: Frame, theirs: SlotWords) -> None:
         slots, watch = self._slots, self._watch
         if not self._is_session(frame) or slots is None or watch is None or watch.over:
-            farewell = Ending(PeerState.LOST, CloseReason.VANISHED).encode()
+            # Not VANISHED: nobody knows whether its last request was run.
+            farewell = Ending(PeerState.LOST, CloseReason.LINK_DOWN).encode()
             ids = frame.incarnation, frame.session
             self._link.send_frame(FrameType.LOST, farewell, _CHANNEL, ids)
             return

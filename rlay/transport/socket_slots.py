@@ -16,12 +16,14 @@ from typing import Final
 from rlay.errors import DecodeError, RemoteProtocolError
 from rlay.protocol.constants import (
     MESSAGE_HEADER_BYTES,
+    PAYLOAD_ALIGNMENT,
     SLOT_CONTROL_BYTES,
     UINT32_MASK,
 )
 from rlay.protocol.frames import MAX_BODY_BYTES, Frame, FrameType, pack_header
 from rlay.protocol.link_messages import SlotWords
 from rlay.protocol.slot_layout import (
+    INCARNATION_WORD,
     PAYLOAD_BYTES_WORD,
     PUBLISHED_BELL_WORD,
     PUBLISHED_WORD,
@@ -99,7 +101,13 @@ class SocketSlots:
             end: Which end this is.
             ids: Incarnation and session.
             capacities: Of the request slot and the reply slot, in bytes.
+
+        Raises:
+            DecodeError: These are no capacities of slots.
         """
+        for capacity in capacities:
+            if not capacity or capacity % PAYLOAD_ALIGNMENT:
+                raise DecodeError(f"a slot for {capacity} bytes")
         request, reply = map(PrivateSlot, capacities)
         client = end is End.CLIENT
         self._client = client
@@ -108,6 +116,9 @@ class SocketSlots:
         self.dropped = 0
         self._link = link
         self._ids = ids
+        self._id_words = tuple(
+            word for one in ids for word in (one & UINT32_MASK, one >> 32)
+        )
         self._channel = 0
         self._handed = 0
         self._coming = (0, 0)  # a publication that comes in pieces, and the next offset
@@ -173,6 +184,15 @@ class SocketSlots:
                 publication=self.incoming.words[TAKEN_WORD],
             )
 
+    def tell_taken(self) -> None:
+        """Say that what came last was taken, if it was: before a goodbye.
+
+        In lock step nobody says so, the next message does.
+        """
+        words = self.incoming.words
+        if words[TAKEN_WORD] == words[PUBLISHED_WORD] != 0:
+            self._taken()
+
     # ------------------------------------------------------------------- coming in
 
     def is_ours(self, frame: Frame) -> bool:
@@ -224,12 +244,15 @@ class SocketSlots:
         if not frame.last:
             self._coming = number, frame.offset + frame.body_bytes
             return
-        claimed = self.incoming.headers[number & 1][PAYLOAD_BYTES_WORD]
+        header = self.incoming.headers[number & 1]
+        claimed = header[PAYLOAD_BYTES_WORD]
         if MESSAGE_HEADER_BYTES + claimed != frame.total:
             raise DecodeError(
                 f"a payload of {claimed} bytes in a message of {frame.total}",
                 "$.payload_bytes",
             )
+        if tuple(header[INCARNATION_WORD:PAYLOAD_BYTES_WORD]) != self._id_words:
+            raise DecodeError("a message of another session than its frame", "$.ids")
         # A reply implies that its request was taken, the next request that the reply.
         ours = self.outgoing.words
         ours[TAKEN_WORD] = ours[PUBLISHED_WORD]

@@ -34,15 +34,21 @@ class SocketWatch:
 
     # ---------------------------------------------------------------- what is told
 
-    def end(self, state: int, reason: int) -> None:
-        """Take note that the far end is closed or lost. The first word counts."""
+    def end(self, state: int, reason: int, *, sure: bool = True) -> None:
+        """Take note that the far end is closed or lost. The first word counts.
+
+        Args:
+            state: Closed or lost.
+            reason: Why.
+            sure: Whether all that the far end had published and taken was told before.
+        """
         if self._ended is not None:
             return
         try:
             known = CloseReason(reason)
         except ValueError:
             known = CloseReason.NONE
-        self.vouches = known is not CloseReason.LINK_DOWN
+        self.vouches = sure and known is not CloseReason.LINK_DOWN
         what = self._what
         if state == PeerState.CLOSED:
             text = f"{what} was closed {closed_text(known)}"

@@ -136,6 +136,7 @@ class Hub:
         with self._lock:
             for peer in list(self._peers.values()):
                 if peer.role == role:
+                    self._read(peer)  # what was said before is heard
                     self._drop(peer)
 
     def __enter__(self) -> Hub:
@@ -206,7 +207,7 @@ class Hub:
                     self._drop(peer)
                     return
                 peer.decoder.feed(data)
-                if not peer.alive:
+                if peer.sock.fileno() < 0:  # a frame said goodbye
                     return
         except (BlockingIOError, ssl.SSLWantReadError):
             return

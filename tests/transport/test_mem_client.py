@@ -28,8 +28,8 @@ from rlay.protocol.greeting import Refusal, Welcome
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.file_store import FileStore
 from rlay.transport.mem_client import MemClient
-from rlay.transport.refusals import refusal_error
 from rlay.transport.mem_server import MemServer
+from rlay.transport.refusals import refusal_error
 from tests.support.channels import HELLO, LIMIT_S, connect, exchange, say, vanish
 from tests.support.races import race
 
