@@ -113,7 +113,7 @@ class SocketEnd:
         self, timeout_s: float | None, missing: Callable[[], str]
     ) -> Deadline:
         def error() -> ConnectTimeout:
-            return ConnectTimeout(f"{missing()} (within {timeout_s} s)")
+            return ConnectTimeout(f"{missing()} (within {timeout_s:.3g} s)")
 
         return Deadline(self._own, timeout_s, error).running()
 

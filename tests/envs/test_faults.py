@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,8 @@ def test_a10_step_behind_a_link_that_stayed_down_may_have_run(channel_directory)
             assert made.entered.wait(LIMIT_S)
             link = env._link
             assert link is not None
-            line = link.channel.watch._line
+            watch: Any = link.channel.watch
+            line = watch._line
             line._words[END_HOLDER_OFFSET // 4] = Holder.BRIDGE
             line.say(PeerState.LOST, CloseReason.LINK_DOWN)
             error = thread.outcome()

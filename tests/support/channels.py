@@ -41,7 +41,9 @@ class ChannelPair:
         policy: WaitPolicy | None = None,
     ) -> None:
         self.server, self.client = server, client
-        self.ends = connect(server, client, capacities, max_message_bytes, policy)
+        self.ends: tuple[SlotChannel, SlotChannel] = connect(
+            server, client, capacities, max_message_bytes, policy
+        )
 
     def close(self, end: SlotChannel) -> None:
         (self.client if end is self.ends[0] else self.server).close()
