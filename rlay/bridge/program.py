@@ -294,10 +294,10 @@ class Bridge:
             await self._wait_for_stop(tasks)
             await self._drain()
         finally:
+            self._end()  # first: a dialer that is cancelled says no goodbye
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._end()
             if health is not None:
                 await health.close()
 

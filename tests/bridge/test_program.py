@@ -111,6 +111,28 @@ def test_signal_ends_it_in_order_and_leaves_nothing(
     server.close()
 
 
+@pytest.mark.parametrize("ending", ["dialer", "listener"])
+def test_bridge_that_ends_says_goodbye(children, channel_directory, ending):
+    """Whoever dialed: the other side does not wait for a link that never comes."""
+    far = channel_directory / "far"
+    far.mkdir(mode=0o700)
+    listening = BridgeChild(children)
+    dialing = children.start_command(
+        bridge("--directory", far, "--connect", f"127.0.0.1:{listening.port}"),
+        forever=True,
+    )
+    listening.until_logged("is up")
+    first, second = dialing, listening.child
+    if ending == "listener":
+        first, second = second, first
+    first.send_signal(signal.SIGTERM)
+    first.wait(exit_code=0)
+    wait_until(lambda: "said goodbye" in second.stderr, LIMIT_S, "it heard the goodbye")
+    second.send_signal(signal.SIGTERM)
+    second.wait(exit_code=0)
+    far.rmdir()
+
+
 @pytest.mark.parametrize("descriptors", [24])
 def test_few_descriptors_are_told_and_survived(
     children, channel_directory, descriptors
