@@ -19,7 +19,7 @@ def bridge(children, channel_directory):
     """Start a bridge; return the beginning of addresses there."""
     command = [sys.executable, "-m", "rlay", "bridge", "--listen", "127.0.0.1:0"]
     child = children.start_command(command, forever=True)
-    found = []
+    found: list[str] = []
 
     def listens():
         found[:] = re.findall(r"listening on (127\.0\.0\.1:\d+)", child.stderr)
