@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rlay.bridge.link import Link
+from rlay.bridge.stranger_log import StrangerLog
 from rlay.bridge.stream import Stream, TlsLayer
 from rlay.bridge.tcp import tune
 from rlay.bridge.websocket import OriginPolicy, WebSocketFilter
@@ -33,6 +34,7 @@ class Listener:
     Attributes:
         address: Where it listens: the port is the real one.
         policy: Which web pages may attach.
+        log: Where it is told who is turned away.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Listener:
         context: Callable[[], ssl.SSLContext | None],
         digest: Callable[[], bytes],
         policy: OriginPolicy,
+        log: StrangerLog,
     ) -> None:
         """Take over a bound socket.
 
@@ -56,8 +59,10 @@ class Listener:
             context: Returns the TLS context that is in force; None without TLS.
             digest: Returns the digest of our certificate.
             policy: Which web pages may attach.
+            log: Where it is told who is turned away.
         """
         self.policy = policy
+        self.log = log
         self._loop = loop
         self._sock = sock
         self._make_link = make_link
@@ -96,11 +101,7 @@ class Listener:
             # never to, and must not keep the others out.
             next(iter(self._strangers.values())).crowded_out()
         if not self._may_accept():
-            _log.warning(
-                "refused %s: there are too many connections",
-                where,
-                extra={"peer": where, "reason": "full"},
-            )
+            self.log.refused(where, "there are too many connections", "full")
             sock.close()
             return
         try:
@@ -156,16 +157,11 @@ class _Stranger:
         self._refuse(f"it did not say who it is, and {MAX_STRANGERS} others came")
 
     def _refuse(self, why: str) -> None:
-        _log.warning(
-            "refused %s: %s",
-            self._where,
-            why,
-            extra={"peer": self._where, "reason": "stranger"},
-        )
         self._listener.known(self._stream)
         if self._link is not None:
-            self._link.end(AuthError(why))
+            self._link.end(AuthError(why))  # which is told where links end
         else:
+            self._listener.log.refused(self._where, why, "stranger")
             self._stream.close()
 
     def look(self) -> None:

@@ -19,6 +19,7 @@ from rlay.bridge.presence import Presence
 from rlay.bridge.registry import Registry
 from rlay.bridge.settings import is_loopback
 from rlay.bridge.status import StatusFile
+from rlay.bridge.stranger_log import StrangerLog
 from rlay.bridge.stream import Stream
 from rlay.bridge.websocket import OriginPolicy
 from rlay.errors import (
@@ -137,6 +138,7 @@ class Bridge:
         self.lag_s = 0.0
         self.last_error = ""
         self._status = StatusFile(directory)
+        self._strangers = StrangerLog()
         self._loop = loop
         self._keys = keys
         self._stop = asyncio.Event()
@@ -195,6 +197,8 @@ class Bridge:
         return link
 
     def _up(self, link: Link) -> None:
+        if not link.dialed:
+            self._strangers.let_in(link.where)
         _log.info("link to %s is up", link.name, extra={"peer": link.name})
         self.registry.link_up(link)
 
@@ -215,7 +219,7 @@ class Bridge:
             level = logging.INFO if link.said_goodbye else logging.WARNING
             _log.log(level, "link to %s is down: %s", link.name, error, extra=about)
         elif not link.dialed:
-            _log.warning("refused %s: %s", link.where, error, extra=about)
+            self._strangers.refused(link.where, str(error), type(error).__name__)
         self.registry.link_ended(link)
 
     def _has_dialed(self, peer_id: int) -> bool:
@@ -268,6 +272,7 @@ class Bridge:
                     context=lambda: self._keys.server,
                     digest=lambda: self._keys.digest,
                     policy=policy,
+                    log=self._strangers,
                 )
                 self.listeners.append(listener)
                 _log.info("listening on %s", listener.address)
@@ -345,6 +350,7 @@ class Bridge:
         looks: list[Callable[[], object]] = [
             self.registry.tick,
             lambda: self._status.write(self),
+            self._strangers.tell,
         ]
         looks += [functools.partial(link.tick, now) for link in self.links]
         for look in looks:
@@ -374,6 +380,7 @@ class Bridge:
             listener.close()
         for link in list(self.links):
             link.bye(CloseReason.DRAINING)
+        self._strangers.tell(at_end=True)
         self.registry.close()
         self._status.remove()
 

@@ -11,6 +11,7 @@ from rlay.bridge import dialer as module
 from rlay.bridge.dialer import Dialer
 from rlay.bridge.link import Link
 from rlay.bridge.listener import Listener
+from rlay.bridge.stranger_log import StrangerLog
 from rlay.bridge.websocket import OriginPolicy
 from rlay.errors import PeerLost
 from rlay.protocol.link_greeting import DialerGreeting, ListenerGreeting
@@ -42,6 +43,7 @@ class Door:
             context=lambda: None,
             digest=lambda: b"",
             policy=OriginPolicy((), loopback=True, token=False),
+            log=StrangerLog(),
         )
 
     def _made(self, stream, where, digest):
