@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rlay.bridge.presence import FILE_NAME as PRESENCE
 from rlay.errors import ChannelError, ChannelNotFound
 from rlay.transport.directory import ChannelDirectory, create_file, open_file
-from rlay.transport.locks import Probe
+from rlay.transport.failures import translated
+from rlay.transport.inspection import Removal
+from rlay.transport.locks import Probe, kept_free
 from rlay.transport.software import SOFTWARE
 
 if TYPE_CHECKING:
@@ -159,3 +161,50 @@ def is_served(root: ChannelDirectory) -> bool:
         return probe()
     finally:
         probe.close()
+
+
+def clean_status(
+    directory: str | os.PathLike[str] | None = None, *, dry_run: bool = False
+) -> list[Removal]:
+    """Remove what a killed bridge has said of itself.
+
+    Its number stays: it is for the next bridge, which takes over its sessions.
+
+    Args:
+        directory: Of channels; None for the default. It may be missing.
+        dry_run: Only say what would be removed.
+
+    Returns:
+        What was, or would be, removed.
+
+    Raises:
+        ChannelError: The directory or a file in it is not ours alone.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            root = stack.enter_context(ChannelDirectory.open(directory, create=False))
+        except ChannelNotFound:
+            return []
+        path = os.path.join(root.path, PRESENCE)
+        try:
+            fd = open_file(root.fd, PRESENCE, path, writable=False)
+        except ChannelNotFound:
+            pass  # without it there is no bridge
+        else:
+            stack.callback(os.close, fd)
+            if not stack.enter_context(kept_free(fd, path)):
+                return []
+        found = (_remove(root, name, dry_run) for name in (_HIDDEN, FILE_NAME))
+        return [removal for removal in found if removal is not None]
+
+
+def _remove(root: ChannelDirectory, name: str, dry_run: bool) -> Removal | None:
+    path = os.path.join(root.path, name)
+    with translated(path):
+        try:
+            size_bytes = os.stat(name, dir_fd=root.fd, follow_symlinks=False).st_size
+            if not dry_run:
+                os.unlink(name, dir_fd=root.fd)
+        except FileNotFoundError:
+            return None
+    return Removal(name, path, "no bridge holds its lock", size_bytes)

@@ -4,6 +4,7 @@ import dataclasses
 
 import click
 
+from rlay.bridge.status import clean_status
 from rlay.cli.words import directory_option, json_option, print_json, where
 from rlay.transport import inspection
 
@@ -15,9 +16,11 @@ from rlay.transport import inspection
 def clean(dry_run: bool, as_json: bool, directory: str | None) -> None:
     """Remove stale channels: those that no living process holds.
 
-    Locks prove that, never the age of a file; a channel in use is never touched.
+    And what a killed bridge has said of itself. Locks prove that, never the age of a
+    file; a channel in use is never touched.
     """
     removals = inspection.clean(directory, dry_run=dry_run)
+    removals += clean_status(directory, dry_run=dry_run)
     if as_json:
         print_json([dataclasses.asdict(removal) for removal in removals])
         return

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 try:
@@ -119,6 +120,24 @@ def _outlast_looks(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_UN)
         time.sleep(_ACQUIRE_PAUSE_S)
     return False
+
+
+@contextlib.contextmanager
+def kept_free(fd: int, path: str) -> Iterator[bool]:
+    """Keep a lock file free until the end of the block, as a long look does.
+
+    Who wants the lock tries again for 50 ms: the block is to be short.
+
+    Gives:
+        Whether it is free; if not, nothing is kept.
+    """
+    with translated(path):
+        free = _try_lock(fd, fcntl.LOCK_SH)
+    try:
+        yield free
+    finally:
+        if free:
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _try_lock(fd: int, kind: int) -> bool:

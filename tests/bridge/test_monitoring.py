@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import rlay
-from rlay.bridge.status import FILE_NAME, read_status
+from rlay.bridge.presence import FILE_NAME as PRESENCE
+from rlay.bridge.status import FILE_NAME, clean_status, read_status
 from rlay.cli import main
 from rlay.transport.mem_server import MemServer
 from tests.support.bridge_child import LIMIT_S, BridgeChild
@@ -204,6 +205,44 @@ def test_what_a_killed_bridge_said_is_not_believed(children, channel_directory):
     served.child.kill()
     assert (channel_directory / FILE_NAME).exists()
     assert read_status() is None
+
+
+@pytest.mark.leaves_files
+def test_clean_removes_what_a_killed_bridge_said(children, channel_directory, capsys):
+    """Its number stays, for the next bridge."""
+    served = BridgeChild(children)
+    wait_until(read_status, LIMIT_S)
+    served.child.kill()
+    hidden = channel_directory / f"{FILE_NAME}.new"
+    hidden.write_bytes(b"{")
+    for verb, options in (("would remove", ["--dry-run"]), ("removed", [])):
+        assert {each.name for each in channel_directory.iterdir()} == {
+            PRESENCE, FILE_NAME, hidden.name,
+        }  # fmt: skip
+        capsys.readouterr()
+        assert main(["clean", *options]) == 0
+        out = capsys.readouterr().out
+        assert f"{verb} {channel_directory / FILE_NAME} (" in out
+        assert out.count("no bridge holds its lock") == 2
+    assert [each.name for each in channel_directory.iterdir()] == [PRESENCE]
+    assert main(["clean"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
+
+
+def test_clean_leaves_a_living_bridge_alone(watched, channel_directory):
+    """It holds its lock."""
+    wait_until(read_status, LIMIT_S)
+    assert clean_status() == []
+    assert read_status() is not None
+
+
+def test_clean_removes_what_was_said_where_the_number_is_gone(channel_directory):
+    """Without that file there is no bridge."""
+    path = channel_directory / FILE_NAME
+    path.write_bytes(b"{}")
+    (removal,) = clean_status()
+    assert (removal.name, removal.size_bytes) == (FILE_NAME, 2)
+    assert not path.exists()
 
 
 def test_bridge_that_ends_leaves_no_file(children, channel_directory):

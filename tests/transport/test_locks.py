@@ -17,7 +17,7 @@ from rlay.errors import (
     ChannelNoSpace,
 )
 from rlay.transport import locks
-from rlay.transport.locks import HeldLock, Probe, held_here
+from rlay.transport.locks import HeldLock, Probe, held_here, kept_free
 from tests.support.channels import say
 from tests.support.races import race
 from tests.support.waiting import wait_until
@@ -333,3 +333,20 @@ def test_a21_child_can_hold_locks_of_its_own(fd, lock, channel_directory):
 
     _in_fork(child)
     (channel_directory / "other").unlink()
+
+
+def test_kept_free_lock_is_nobodys_until_the_end_of_the_block(fd, lock):
+    """Who holds it is left alone; who wants it meanwhile waits a little, in vain."""
+    look = os.open("lock", os.O_RDONLY, dir_fd=fd)
+    try:
+        with kept_free(look, PATH) as free:
+            assert not free
+        lock.release()
+        with kept_free(look, PATH) as free:
+            assert free
+            assert HeldLock.acquire(fd, "lock", PATH) is None
+        held = HeldLock.acquire(fd, "lock", PATH)
+        assert held is not None
+        held.release()
+    finally:
+        os.close(look)
