@@ -8,6 +8,7 @@ from rlay.bridge.doorbell import Doorbell
 from rlay.errors import (
     ChannelBusy,
     ChannelCorrupt,
+    ChannelNoSpace,
     ChannelNotFound,
     RemoteProtocolError,
 )
@@ -425,12 +426,25 @@ def facts_of(paradigm: int, num_envs: int, *, mirror: bool) -> ChannelFacts:
         raise RemoteProtocolError(f"unknown paradigm {paradigm}") from None
 
 
-def check_capacities(capacities: tuple[int, int]) -> None:
+def check_capacities(
+    capacities: tuple[int, int], most_bytes: int, machine: str
+) -> None:
     """Check capacities from another machine before memory is taken.
+
+    Args:
+        capacities: Of both slots, for payload.
+        most_bytes: What a slot may have here.
+        machine: The name of this machine, for the message.
 
     Raises:
         ChannelCorrupt: They are no capacities of slots.
+        ChannelNoSpace: They are larger than this machine allows.
     """
     for capacity in capacities:
-        if capacity != at.slot_capacity(capacity) or capacity > 2**30:
+        if capacity != at.slot_capacity(capacity):
             raise ChannelCorrupt(f"a slot cannot have room for {capacity} bytes")
+        if capacity > most_bytes:
+            raise ChannelNoSpace(
+                f"its messages want slots for {capacity} bytes, and {most_bytes} are "
+                f"the limit of the bridge on {machine}: raise its --max-slot-bytes"
+            )

@@ -295,7 +295,8 @@ class Mirror:
             return
         capacities = opening.request_capacity, opening.reply_capacity
         try:
-            check_capacities(capacities)
+            machine = self._registry.identity.machine
+            check_capacities(capacities, self._registry.max_slot_bytes, machine)
             memory, geometry = self.end.make_slots(
                 opening.generation or 1, capacities, ids
             )

@@ -158,6 +158,7 @@ class Bridge:
             prefix=settings.prefix,
             window_s=settings.resume_window_s,
             max_channels=settings.max_channels,
+            max_slot_bytes=settings.max_slot_bytes,
         )
 
     # -------------------------------------------------------------------------- links

@@ -84,6 +84,7 @@ class Registry:
         counts: What is counted.
         prefix: What stands before the names of this machine's channels elsewhere.
         window_s: How long a session outlives its link.
+        max_slot_bytes: Room for payload that another machine may have in a slot here.
         draining: Whether no new sessions are taken.
         origins: Channels whose server is on this machine, by name.
         mirrors: Channels whose server is elsewhere, by name.
@@ -102,6 +103,7 @@ class Registry:
         prefix: str,
         window_s: float,
         max_channels: int,
+        max_slot_bytes: int,
     ) -> None:
         """Start without channels; :meth:`scan` looks for them."""
         self.loop = loop
@@ -109,6 +111,7 @@ class Registry:
         self.identity = identity
         self.counts = Counts()
         self.window_s = window_s
+        self.max_slot_bytes = max_slot_bytes
         self.prefix = prefix
         self.draining = False
         self.origins: dict[str, Origin] = {}

@@ -213,7 +213,7 @@ def _number(given: Any, kind: type[int] | type[float], what: str) -> float:
 def _within(setting: Setting, number: float) -> float:
     if not setting.least <= number <= setting.most or math.isnan(number):
         raise ValueError(
-            f"{number:g} is not between {setting.least:g} and {setting.most:g}"
+            f"{number:.15g} is not between {setting.least:.15g} and {setting.most:.15g}"
         )
     return number
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from rlay.errors import AuthError, ChannelError
 from rlay.protocol.addresses import Endpoint
+from rlay.protocol.constants import MAX_SLOT_PAYLOAD_BYTES
 from rlay.protocol.names import check_name
 
 VARIABLE_PREFIX: Final = "RLAY_BRIDGE_"
@@ -241,6 +242,16 @@ class BridgeSettings:
         "channels, shared and mirrored, at the same time",
         least=1,
         most=65_536,
+    )
+    max_slot_bytes: int = _setting(
+        Kind.COUNT,
+        256 * 2**20,
+        "room for one message in a slot that another machine wants here; a channel "
+        "has two slots, each with room for two messages",
+        metavar="BYTES",
+        shown="268435456",
+        least=1,
+        most=MAX_SLOT_PAYLOAD_BYTES,
     )
     health: Endpoint | None = _setting(  # noqa: RUF009 - as the others
         Kind.ENDPOINT,

@@ -62,6 +62,7 @@ class World:
             "prefix": "",
             "window_s": 300.0,
             "max_channels": 64,
+            "max_slot_bytes": 2**20,
         }
         made = Registry(self.loop, directory, identity, **{**defaults, **options})
         self._machines[name] = made

@@ -1,6 +1,7 @@
 """A channel of another machine, held here for its clients."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -175,6 +176,32 @@ def test_sizes_that_no_slot_has_are_refused(channel_directory, capacities):
             assert isinstance(await task, RLayError)
             await peer.expect(FrameType.CLOSE)
             assert mirror.session is None
+            client.close()
+
+    play(channel_directory, scene)
+
+
+@pytest.mark.parametrize("capacities", [(2**21, 1024), (1024, 2**30)])
+def test_slots_that_are_too_large_are_a_refusal_with_the_remedy(
+    channel_directory, capacities
+):
+    """A peer takes no more memory than it is allowed, and the link stays up."""
+
+    async def scene(world):
+        trainer = world.machine("trainer", max_slot_bytes=2**20)
+        async with registered(trainer) as (link, peer):
+            mirror = await offered(trainer, peer)
+            client, task = greeting(trainer)
+            await peer.expect(FrameType.OPEN)
+            await say_opened(peer, capacities=capacities)
+            error = await task
+            assert isinstance(error, ChannelNoSpace)
+            assert f"{max(capacities)} bytes, and 1048576 are the limit" in str(error)
+            assert "on trainer: raise its --max-slot-bytes" in str(error)
+            await peer.expect(FrameType.CLOSE)
+            assert mirror.session is None
+            assert not [name for name in os.listdir(mirror.end.path) if "slots" in name]
+            assert link.up
             client.close()
 
     play(channel_directory, scene)

@@ -189,6 +189,7 @@ def test_variables_of_kubernetes_are_no_typos():
         ("max_channels", "1.5", "'1.5' is not a whole number"),
         ("max_channels", "0", "0 is not between 1 and 65536"),
         ("max_links", "1" * 30, "is not between"),
+        ("max_slot_bytes", "4294967296", "4294967296 is not between 1 and 1073741824"),
         ("max_links", "1" * 400, "too large"),
         ("insecure", "maybe", "'maybe' is neither true nor false"),
         ("token_file", "a\nb", "cannot be printed"),
