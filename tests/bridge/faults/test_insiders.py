@@ -1,5 +1,6 @@
 """Rows D9 to D17: who may come in, and then says what it may not."""
 
+import numpy as np
 import pytest
 from gymnasium import spaces
 
@@ -8,7 +9,7 @@ from rlay.testing.environments import EchoEnv
 from tests.faults.stage import LIMIT_S, NAME
 from tests.support.channels import say
 
-WIDE = spaces.Box(0, 255, (300_000,), "uint8")
+WIDE = spaces.Box(0, 255, (300_000,), np.uint8)
 
 
 def serve_wide():
