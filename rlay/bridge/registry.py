@@ -48,6 +48,9 @@ _log = logging.getLogger("rlay.bridge.registry")
 LOOKS_S: Final = (0.0, 0.01, 0.05)
 """When to look after a lock file was closed: the kernel tells of it just before it
 lets go of the lock."""
+LOCAL_WINDOW_S: Final = 1.0
+"""How long a session waits for a direct peer whose process is on this machine: if that
+lived it would be back at once."""
 _FEW: Final = 64
 _CODES: Final[tuple[tuple[type[RLayError], ErrorCode], ...]] = (
     (ChannelBusy, ErrorCode.BUSY),
@@ -359,8 +362,7 @@ class Registry:
         """Return how long sessions wait for a link like the one that ended."""
         peer = link.peer
         if peer is not None and not link.with_bridge and link.is_local:
-            # Its process is on this machine: if that lived it would be back at once.
-            return min(self.window_s, 1.0)
+            return min(self.window_s, LOCAL_WINDOW_S)
         return self.window_s
 
     # ------------------------------------------------------------------------ mirrors

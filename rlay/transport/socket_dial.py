@@ -329,6 +329,12 @@ def describe(error: Exception, address: Address) -> str:
     if isinstance(error, DecodeError):
         hint = "" if address.secure else ". If that bridge has TLS, use tls://"
         return f"what listens on {where} does not speak RLay ({error}){hint}"
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        has, scheme = ("no TLS", "tcp") if address.secure else ("TLS", "tls")
+        return (
+            f"{where} ended the connection in the greeting. If that bridge has {has}, "
+            f"use {scheme}://"
+        )
     if isinstance(error, (RemoteProtocolError, MessageTooLarge, Draining)):
         return f"the bridge at {where}: {error}"
     if isinstance(error, OSError) and error.strerror:
