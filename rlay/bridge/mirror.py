@@ -8,7 +8,7 @@ from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import RLayError
-from rlay.protocol.constants import CloseReason, ErrorCode, Kind, PeerState
+from rlay.protocol.constants import CloseReason, ErrorCode, Holder, Kind, PeerState
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_messages import Ending, Opening, SlotWords
 from rlay.protocol.refusal import Refusal
@@ -184,12 +184,12 @@ class Mirror:
 
     def _client_gone(self) -> None:
         line = self.end.peer
-        closed = line.state == PeerState.CLOSED
-        ending = (
-            Ending(PeerState.CLOSED, line.reason)
-            if closed
-            else Ending(PeerState.LOST, CloseReason.VANISHED)
-        )
+        if line.state in (PeerState.CLOSED, PeerState.LOST):
+            ending = Ending(PeerState(line.state), line.reason)
+        elif line.holder == Holder.BRIDGE:  # nobody knows what its peer took
+            ending = Ending(PeerState.LOST, CloseReason.LINK_DOWN)
+        else:
+            ending = Ending(PeerState.LOST, CloseReason.VANISHED)
         self._drop_session(ending)
         self._hello = None
         self._asked = False
@@ -392,7 +392,7 @@ class Mirror:
         ids = header.incarnation, header.session
         client = self.end.peer
         here = self._client_held() and client.state == PeerState.ALIVE
-        if ids[1] and not here:
+        if ids[1] and not (here or self._client_is_left):
             self._untold = ids
         elif ids[1] and self.end.finish_answer(ids):
             try:
@@ -413,6 +413,18 @@ class Mirror:
                     extra={"channel": self.name, "reason": type(error).__name__},
                 )
         self.start_window(self._registry.window_s)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the client of the session is one that a bridge before us held."""
+        return self.session is not None and self._client_is_left
+
+    @property
+    def _client_is_left(self) -> bool:
+        """Whether a bridge held the client end when it was killed."""
+        line = self.end.peer
+        goes_on = line.state in (PeerState.ALIVE, PeerState.LINK_DOWN)
+        return line.holder == Holder.BRIDGE and goes_on and not self._client_held()
 
     @property
     def busy(self) -> bool:

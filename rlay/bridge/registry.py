@@ -294,18 +294,25 @@ class Registry:
         mirror = Mirror(self, BridgeServer.adopt(self.loop, self.root, name))
         self.mirrors[name] = mirror
         mirror.adopt()
+        if mirror.waits_for_client:  # before anybody looks who holds that end
+            self._make_origin(name)
 
     def _add_origin(self, name: str) -> None:
         if self.is_full:
             raise ChannelNoSpace(
                 f"{self._max_channels} channels are the limit: raise --max-channels"
             )
-        origin = Origin(self, name)
-        self.origins[name] = origin
+        self._make_origin(name)
+
+    def _make_origin(self, name: str) -> None:
+        """Offer a channel to others, and take over the session there, if any."""
+        origin = self.origins[name] = Origin(self, name)
         try:
             origin.adopt()
         except RLayError as error:
             _log.debug("no session to take over on %r: %s", name, error)
+        if origin.facts.mirror or not self._shares(name):
+            return  # it is for direct peers only
         _log.info("channel %r is here", name, extra={"channel": name})
         for link in list(self.links):
             if link.with_bridge:

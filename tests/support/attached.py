@@ -68,9 +68,7 @@ class AttachedStage(BridgedStage):
         """Start both bridges: the environment is at the far one."""
         self._bridge_of["environment"] = self.far
         far = self._listen_at(self.far, options)
-        near = self._listen_at(
-            self.near, {**options, "connect": [f"{LOOPBACK}:{far}"]}
-        )
+        near = self._listen_at(self.near, {**options, "connect": [f"{LOOPBACK}:{far}"]})
         self._port_of = {"algorithm": near, "environment": far}
         self.near.wait_until_logged("is up")
 

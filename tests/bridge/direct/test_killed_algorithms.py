@@ -38,4 +38,3 @@ def test_channel_of_a_killed_algorithm_is_free_for_the_next(stage, within):
     player.reset(7)
     within(1 + 0.5, time.monotonic() - killed)
     player.play(7, 5)
-

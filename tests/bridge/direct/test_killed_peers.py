@@ -5,7 +5,7 @@ import time
 import pytest
 
 import rlay
-from tests.faults.stage import LIMIT_S, once_printed
+from tests.faults.stage import once_printed
 
 STEP_S = 30.0
 """Of a step in the middle of which somebody is killed."""

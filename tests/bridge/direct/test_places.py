@@ -17,7 +17,7 @@ NUM_ENVS = 3
 
 
 def test_steps_are_those_in_process(stage):
-    """Each result is that of this very step, over resets and from one client to the next."""
+    """Each result is that of this very step, over resets and clients."""
     stage.listen()
     stage.environment()
     for seed in (1, 2):

@@ -1,6 +1,8 @@
 """Token and TLS of programs that attach directly, at a bridge that asks for them."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import pytest
@@ -16,7 +18,7 @@ from rlay.transport.credentials import (
 from tests.support.attached import AttachedStage
 from tests.support.certificates import Authority
 
-KINDS = {
+KINDS: dict[str, Callable[..., Any]] = {
     "ClientEnv": rlay.ClientEnv,
     "ClientVectorEnv": rlay.ClientVectorEnv,
     "ServerEnv": rlay.ServerEnv,
@@ -48,7 +50,8 @@ class Secured(AttachedStage):
     @property
     def pin(self):
         """The fingerprint of the bridge's certificate, as it is printed."""
-        return format_fingerprint(certificate_digest(load_certificate(self.certificate)))
+        der = load_certificate(self.certificate)
+        return format_fingerprint(certificate_digest(der))
 
     def listen(self, *, tls=True, token=True, **options):
         """Start the bridge."""
@@ -226,15 +229,15 @@ def test_other_name_than_that_of_the_certificate(bridge, client):
     pair = authority.issue(hosts=("sim.example",))
     bridge.listen(tls_cert=pair.cert, tls_key=pair.key)
     bridge.trust(TOKEN_FILE=bridge.token, TLS_CA=authority.path)
-    with pytest.raises(AuthError, match="sim.example|127.0.0.1"):
+    with pytest.raises(AuthError, match=r"sim\.example|127\.0\.0\.1"):
         client()
 
 
 def test_no_certificate_of_our_own(bridge, client):
-    """Where the bridge asks for one, the error names the variables."""
+    """Where the bridge asks for one, the error says so."""
     bridge.listen(tls_client_ca=Authority(bridge.files).path)
     bridge.trust(TOKEN_FILE=bridge.token, TLS_FINGERPRINT=bridge.pin)
-    with pytest.raises(AuthError, match="RLAY_TLS_CERT|certificate"):
+    with pytest.raises(AuthError, match="certificate"):
         client()
 
 
@@ -274,4 +277,3 @@ def test_peer_with_a_wrong_token_reaches_no_channel(bridge, client):
         client()
     bridge.near.wait_until_logged("refused 127.0.0.1")
     assert "is up" not in bridge.near.log
-
