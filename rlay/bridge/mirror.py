@@ -46,9 +46,8 @@ class Mirror:
         self._watch = registry.watch_lock(end.path, End.CLIENT, self)
         self._hello: tuple[Ids, bytes] | None = None
         self._asked = False  # whether OPEN was sent for that Hello
-        self._untold: Ids | None = (
-            None  # of a session that ended while the link was down
-        )
+        # Of the last session, once its client is gone: the CLOSE may have been lost.
+        self._ended: Ids | None = None
         self._window: TimerHandle | None = None
         rung = self._rung
         end.bell.listen(lambda: registry.contain(self, rung))
@@ -97,13 +96,12 @@ class Mirror:
             reach("resume.sent")
 
     def _tell_of_the_end(self) -> None:
-        """Say what could not be said while the link was down: a client went."""
-        ids, self._untold = self._untold, None
-        if ids is not None and self.link is not None:
+        """Say over a new link that a client is gone, as it may not have been heard."""
+        if self._ended is not None and self.link is not None:
             # Nobody knows any more what the client took.
             body = Ending(PeerState.LOST, CloseReason.LINK_DOWN).encode()
             self.link.sender.control(
-                pack_frame(FrameType.CLOSE, body, self._channel, *ids)
+                pack_frame(FrameType.CLOSE, body, self._channel, *self._ended)
             )
             self.link.flush_later()
 
@@ -212,10 +210,9 @@ class Mirror:
             session.farewell(frame)
         elif self.link is not None:
             self.link.sender.control(frame)
-        elif session is not None:
-            self._untold = ids
         if session is not None:
             session.detach()
+            self._ended = ids
 
     def _rung(self) -> None:
         self.end.continue_greeting()
@@ -311,6 +308,7 @@ class Mirror:
             self.end, End.SERVER, memory, geometry, ids, self._registry.counts
         )
         self._registry.counts.sessions += 1
+        self._ended = None
         if self.link is not None:
             self.session.attach(self.link, self._channel)
         self._answer(Kind.WELCOME, payload, ids)
@@ -393,7 +391,7 @@ class Mirror:
         client = self.end.peer
         here = self._client_held() and client.state == PeerState.ALIVE
         if ids[1] and not (here or self._client_is_left):
-            self._untold = ids
+            self._ended = ids
         elif ids[1] and self.end.finish_answer(ids):
             try:
                 memory, geometry = self.end.open_slots(header.generation)

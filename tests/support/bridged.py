@@ -191,6 +191,16 @@ def stepping(player: Player) -> Iterator[Callable[[], int]]:
             future.result(LIMIT_S)
 
 
+def wait_for_progress(progress: Callable[[], int]) -> None:
+    """Wait until a step that begins now has its result.
+
+    Args:
+        progress: Of :func:`stepping`.
+    """
+    least = progress() + 2
+    wait_until(lambda: progress() >= least)
+
+
 @contextlib.contextmanager
 def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
     """Do something in another thread after a time, and wait for it at the end."""

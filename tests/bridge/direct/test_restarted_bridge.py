@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support.bridged import stepping
+from tests.support.bridged import stepping, wait_for_progress
 from tests.support.waiting import wait_until
 
 INSTANTS = 3
@@ -14,12 +14,6 @@ POINTS = [
     "message.queued", "message.sent", "message.placed", "message.published",
     "message.rung",
 ]  # fmt: skip
-
-
-def wait_for_progress(progress):
-    """Wait until a step that begins now has its result."""
-    least = progress() + 2
-    wait_until(lambda: progress() >= least)
 
 
 @pytest.mark.timeout(180)

@@ -12,10 +12,9 @@ from gymnasium import spaces
 import rlay
 from rlay.testing.environments import EchoEnv
 from tests.faults.stage import LIMIT_S, NAME, Player
-from tests.support.bridged import FAST, stepping
+from tests.support.bridged import FAST, stepping, wait_for_progress
 from tests.support.channels import say
 from tests.support.long import LONG
-from tests.support.waiting import wait_until
 
 INSTANTS = 50 if LONG else 3
 PAUSES_S = [0, 2, 30] if LONG else [0]
@@ -25,12 +24,6 @@ SIDES = ["near", "far"]
 def sides(stage, which):
     """Return the bridges that are meant by "near", "far" or "both"."""
     return [getattr(stage, side) for side in (SIDES if which == "both" else [which])]
-
-
-def wait_for_progress(progress):
-    """Wait until a step that begins now has its result."""
-    least = progress() + 2
-    wait_until(lambda: progress() >= least)
 
 
 # -------------------------------------------------------------------------- A7, A8, A9
