@@ -347,16 +347,35 @@ def _interrupted_parts(pair: Pair, one: Channel, other: Channel) -> None:
 
 @_check
 def _stays_until_taken(pair: Pair, one: Channel, other: Channel) -> None:
-    """A message is the next one until it is taken, and the sender knows when."""
+    """A message is the next one until it is taken; a reply says that it was."""
     _send(one, 1, b"first")
     for _ in range(3):
         assert bytes(other.receive(_patience(other)).body()) == b"first"
         assert other.receive_nowait()
-        assert not (one.request_taken and one.watch.vouches)
     other.take()
     assert not other.receive_nowait()
     _send(other, 1)  # a reply implies that its request was taken
     _receive(one)
+    assert one.request_taken
+
+
+@_check
+def _untaken_at_the_end(pair: Pair, one: Channel, other: Channel) -> None:
+    """A message that was read and not taken is known not to have been taken."""
+    _send(one, 1, b"first")
+    assert bytes(other.receive(_patience(other)).body()) == b"first"
+    pair.close(other)
+    _assert_raises(ChannelClosed, one.receive, _patience(one))
+    assert not one.request_taken
+
+
+@_check
+def _taken_at_the_end(pair: Pair, one: Channel, other: Channel) -> None:
+    """A message that was taken is known to have been, without a reply."""
+    _send(one, 1, b"first")
+    _receive(other)
+    pair.close(other)
+    _assert_raises(ChannelClosed, one.receive, _patience(one))
     assert one.request_taken
 
 
