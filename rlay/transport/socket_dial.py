@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from rlay.errors import (
     AuthError,
@@ -33,6 +33,7 @@ from rlay.transport.credentials import (
     from_environment,
 )
 from rlay.transport.ends import draw_id
+from rlay.transport.socket_names import Candidates, Lookup
 from rlay.transport.socket_stream import Stream, begin
 from rlay.transport.software import SOFTWARE
 
@@ -116,7 +117,8 @@ class Dialer:
         self._rest_until = 0.0
         self._silent_ends = 0
         self._attempt: _Attempt | None = None
-        self._candidates: list[tuple[Any, ...]] = []
+        self._lookup: Lookup | None = None
+        self._candidates: Candidates = []
 
     def advance(self, wait_s: float) -> Connection | None:
         """Go on, waiting at most ``wait_s`` seconds; return a connection or None.
@@ -130,7 +132,7 @@ class Dialer:
             if now < self._rest_until:
                 time.sleep(min(wait_s, self._rest_until - now))
                 return None
-            self._begin(now)
+            self._begin(now, wait_s)
         attempt = self._attempt
         if attempt is None:
             return None
@@ -167,6 +169,7 @@ class Dialer:
 
     def abandon(self) -> None:
         """Give up the attempt in a forked child."""
+        self._lookup = None
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.stream.abandon()
@@ -176,14 +179,11 @@ class Dialer:
         if attempt is not None:
             attempt.stream.close()
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, wait_s: float) -> None:
         endpoint = self.address.endpoint
         try:
-            if not self._candidates:
-                # Anew each time: a container that is made again has another address.
-                self._candidates = socket.getaddrinfo(
-                    endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-                )
+            if not self._candidates and not self._look_up(wait_s):
+                return
             stream = begin(self._candidates.pop(0), self._context, endpoint.host)
         except (OSError, UnicodeError) as error:
             self._note(error)
@@ -193,6 +193,22 @@ class Dialer:
         self._attempt = _Attempt(
             stream, now, self._make_greeting, self._place, self._deliver
         )
+
+    def _look_up(self, wait_s: float) -> bool:
+        """Ask for the bridge's addresses; return whether they are known now."""
+        endpoint = self.address.endpoint
+        if self._lookup is None:
+            # Anew each time: a container that is made again has another address.
+            self._lookup = Lookup(endpoint.host, endpoint.port)
+        if not self._lookup.answered(wait_s):
+            self.problem = self.problem or (
+                f"the name {endpoint.host!r} is being looked up, and nobody has "
+                "answered yet"
+            )
+            return False
+        lookup, self._lookup = self._lookup, None
+        self._candidates = lookup.result()
+        return True
 
     def _make_greeting(self, stream: Stream) -> DialerGreeting:
         certificate = stream.certificate
