@@ -212,6 +212,7 @@ class SocketLink:
 
     def _break(self, error: Exception | None) -> None:
         connection, self.connection, self._stream = self.connection, None, None
+        self._torn = False
         if connection is None:
             return
         connection.stream.close()
