@@ -31,7 +31,7 @@ _REASONS = {
     CloseReason.VANISHED: "because it vanished",
     CloseReason.LINK_DOWN: "because the link to it was down for too long",
 }
-_UNKNOWING = (CloseReason.LINK_DOWN, CloseReason.DRAINING)
+UNKNOWING = (CloseReason.LINK_DOWN, CloseReason.DRAINING)
 
 
 def closed_text(reason: CloseReason) -> str:
@@ -165,7 +165,7 @@ class PeerWatch:
         if line.holder != Holder.BRIDGE:
             return True
         ended = line.state in (PeerState.LOST, PeerState.CLOSED)
-        return ended and line.reason not in _UNKNOWING
+        return ended and line.reason not in UNKNOWING
 
     def check(self) -> bool:
         """Return whether the link is up.

@@ -5,7 +5,13 @@ from collections.abc import Callable
 
 from rlay.errors import LinkDown, PeerLost
 from rlay.protocol.constants import CloseReason, PeerState
-from rlay.transport.peers import OwnEnd, PeerGone, closed_text, resume_window_s
+from rlay.transport.peers import (
+    UNKNOWING,
+    OwnEnd,
+    PeerGone,
+    closed_text,
+    resume_window_s,
+)
 from rlay.transport.socket_link import SocketLink
 
 
@@ -48,7 +54,7 @@ class SocketWatch:
             known = CloseReason(reason)
         except ValueError:
             known = CloseReason.NONE
-        self.vouches = sure and known is not CloseReason.LINK_DOWN
+        self.vouches = sure and known not in UNKNOWING
         what = self._what
         if state == PeerState.CLOSED:
             text = f"{what} was closed {closed_text(known)}"
