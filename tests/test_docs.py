@@ -299,6 +299,25 @@ def test_guide_of_bad_networks_prints_what_it_says(
     assert f"```text\n{program.stdout}```" in page.read_text()
 
 
+def test_guide_of_direct_attach_needs_no_second_command(children, tmp_path):
+    """Trainer and game find each other, and nothing of the bridge stays."""
+    page = ROOT / "docs" / "guide" / "direct-attach.md"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for name, text in programs(page).items():
+        assert ":7450" in text  # here it may be taken
+        (tmp_path / name).write_text(text.replace("7450", port))
+    trainer, game = (
+        children.start_command([sys.executable, name], cwd=tmp_path)
+        for name in ("trainer.py", "game.py")
+    )
+    trainer.wait()
+    game.wait()
+    assert trainer.stdout == f"games may attach to 127.0.0.1:{port}\n" + "".join(
+        f"the game is at {place}\n" for place in (1, 2, 3)
+    )
+
+
 # ------------------------------------------------------------------------ completeness
 
 

@@ -6,11 +6,11 @@ import secrets
 from typing import Final
 
 from rlay.errors import ChannelBusy
+from rlay.transport.bridge_status import PRESENCE_FILE
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.failures import translated
 from rlay.transport.locks import HeldLock
 
-FILE_NAME: Final = ".bridge"
 _DIGITS: Final = 16
 
 
@@ -29,8 +29,8 @@ class Presence:
             ChannelError: The file cannot be made.
         """
         self._directory = directory
-        path = os.path.join(directory.path, FILE_NAME)
-        lock = HeldLock.acquire(directory.fd, FILE_NAME, path)
+        path = os.path.join(directory.path, PRESENCE_FILE)
+        lock = HeldLock.acquire(directory.fd, PRESENCE_FILE, path)
         if lock is None:
             raise ChannelBusy(
                 f"another bridge serves the channels in {directory.path}; give this "
@@ -48,7 +48,7 @@ class Presence:
         """Remove the file and let go. Twice is harmless."""
         if self._lock.fd >= 0:
             with contextlib.suppress(OSError):
-                os.unlink(FILE_NAME, dir_fd=self._directory.fd)
+                os.unlink(PRESENCE_FILE, dir_fd=self._directory.fd)
             self._lock.release()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import signal
@@ -29,6 +30,7 @@ from rlay.errors import (
     ProtocolError,
     RLayError,
 )
+from rlay.protocol.addresses import Endpoint
 from rlay.protocol.constants import CloseReason
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_greeting import (
@@ -54,6 +56,14 @@ _SHORTEST_TICK_S: Final = 0.05
 _DRAIN_LOOK_S: Final = 0.02
 _MOST_ERROR_CHARS: Final = 300
 _LOOPBACKS: Final = ("127.", "::1", "localhost")
+_REMEDIES: Final[dict[int | None, str]] = {
+    errno.EADDRINUSE: ". Another program listens there, maybe a bridge that still "
+    "runs: end it, or take another port; port 0 takes a free one",
+    errno.EADDRNOTAVAIL: ". This machine has no such address: 127.0.0.1 is for its own "
+    "programs, 0.0.0.0 stands for all of its addresses",
+    errno.EACCES: ". Ports below 1024 are often for root alone: take a larger one",
+    socket.EAI_NONAME: ". No host of that name is known here",
+}
 
 
 class Keys:
@@ -297,6 +307,7 @@ class Bridge:
         health: HealthServer | None = None
         try:
             health = await self._answer_health()
+            self._status.write(self)  # who started it may wait for that
             await self._wait_for_stop(tasks)
             await self._drain()
         finally:
@@ -404,7 +415,9 @@ def _bind(host: str, port: int) -> list[socket.socket]:
         for sock in made:
             sock.close()
         reason = getattr(error, "strerror", None) or error
-        raise ChannelError(f"cannot listen on {host}:{port}: {reason}") from error
+        remedy = _REMEDIES.get(getattr(error, "errno", None), "")
+        where = Endpoint(host, port)
+        raise ChannelError(f"cannot listen on {where}: {reason}{remedy}") from error
     return made
 
 

@@ -1,8 +1,7 @@
 """What a bridge says of itself to programs of its machine, such as ``rlay ls``.
 
 A file beside the channels, replaced whole, at most once a second and only when
-something changed. It counts only while the bridge holds the lock of its presence: what
-a killed one leaves behind is not believed.
+something changed. ``rlay.transport.bridge_status`` reads it.
 """
 
 import contextlib
@@ -12,12 +11,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from rlay.bridge.presence import FILE_NAME as PRESENCE
-from rlay.errors import ChannelError, ChannelNotFound
+from rlay.errors import ChannelNotFound
+from rlay.transport.bridge_status import PRESENCE_FILE, STATUS_FILE, VERSION
 from rlay.transport.directory import ChannelDirectory, create_file, open_file
 from rlay.transport.failures import translated
 from rlay.transport.inspection import Removal
-from rlay.transport.locks import Probe, kept_free
+from rlay.transport.locks import kept_free
 from rlay.transport.software import SOFTWARE
 
 if TYPE_CHECKING:
@@ -26,12 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rlay.bridge.status")
 
-FILE_NAME: Final = ".bridge.json"
-VERSION: Final = 1
-MAX_BYTES: Final = 4 * 1024 * 1024
-"""A thousand links, and room."""
 EVERY_S: Final = 1.0
-_HIDDEN: Final = ".bridge.json.new"
+_HIDDEN: Final = STATUS_FILE + ".new"
 _MEDIAN, _ALMOST_ALL = 0.5, 0.99
 
 
@@ -110,57 +105,13 @@ class StatusFile:
             os.unlink(_HIDDEN, dir_fd=fd)
         with open(create_file(fd, _HIDDEN), "wb") as file:
             file.write(content)
-        os.rename(_HIDDEN, FILE_NAME, src_dir_fd=fd, dst_dir_fd=fd)
+        os.rename(_HIDDEN, STATUS_FILE, src_dir_fd=fd, dst_dir_fd=fd)
 
     def remove(self) -> None:
         """Remove the file. Twice is harmless."""
-        for name in (_HIDDEN, FILE_NAME):
+        for name in (_HIDDEN, STATUS_FILE):
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._directory.fd)
-
-
-def read_status(
-    directory: str | os.PathLike[str] | None = None,
-) -> dict[str, Any] | None:
-    """Return what the bridge of a directory says of itself; None where there is none.
-
-    Args:
-        directory: Of channels; None for the default.
-
-    Raises:
-        ChannelError: The directory or a file in it is not ours alone.
-    """
-    try:
-        root = ChannelDirectory.open(directory, create=False)
-    except ChannelNotFound:
-        return None
-    with root:
-        if not is_served(root):
-            return None
-        try:
-            path = os.path.join(root.path, FILE_NAME)
-            with open(
-                open_file(root.fd, FILE_NAME, path, writable=False), "rb"
-            ) as file:
-                found = json.loads(file.read(MAX_BYTES))
-        except (ChannelNotFound, ValueError):  # it has just begun, or just ends
-            return None
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        return None
-    return found
-
-
-def is_served(root: ChannelDirectory) -> bool:
-    """Return whether a bridge serves this directory now."""
-    path = os.path.join(root.path, PRESENCE)
-    try:
-        probe = Probe(open_file(root.fd, PRESENCE, path, writable=False), path)
-    except ChannelError:
-        return False
-    try:
-        return probe()
-    finally:
-        probe.close()
 
 
 def clean_status(
@@ -185,16 +136,16 @@ def clean_status(
             root = stack.enter_context(ChannelDirectory.open(directory, create=False))
         except ChannelNotFound:
             return []
-        path = os.path.join(root.path, PRESENCE)
+        path = os.path.join(root.path, PRESENCE_FILE)
         try:
-            fd = open_file(root.fd, PRESENCE, path, writable=False)
+            fd = open_file(root.fd, PRESENCE_FILE, path, writable=False)
         except ChannelNotFound:
             pass  # without it there is no bridge
         else:
             stack.callback(os.close, fd)
             if not stack.enter_context(kept_free(fd, path)):
                 return []
-        found = (_remove(root, name, dry_run) for name in (_HIDDEN, FILE_NAME))
+        found = (_remove(root, name, dry_run) for name in (_HIDDEN, STATUS_FILE))
         return [removal for removal in found if removal is not None]
 
 

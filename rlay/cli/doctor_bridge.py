@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from rlay.bridge.settings import BridgeSettings, SettingsError, check_settings
-from rlay.bridge.status import read_status
 from rlay.cli.findings import Finding, info, ok, problem, warning
 from rlay.cli.log_lines import one_line
 from rlay.errors import AuthError, RLayError
+from rlay.transport.bridge_status import read_status
 from rlay.transport.credentials import (
     certificate_digest,
     client_context,

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import click
 
-from rlay.bridge.status import read_status
 from rlay.cli.log_lines import one_line
 from rlay.cli.tables import number, print_table
 from rlay.cli.words import Failed, print_json, where
+from rlay.transport.bridge_status import read_status
 
 _COLUMNS: Final = ("LINK", "PEER", "STATE", "CHANNELS", "RTT P50", "RTT P99", "PROBLEM")
 

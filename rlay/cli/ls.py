@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import click
 
-from rlay.bridge.status import read_status
 from rlay.cli.links import print_links, show_links
 from rlay.cli.rates import Rates, steps_of
 from rlay.cli.tables import number, print_table
 from rlay.cli.words import directory_option, json_option, print_json, where
 from rlay.protocol.constants import Paradigm
+from rlay.transport.bridge_status import read_status
 from rlay.transport.inspection import list_channels
 from rlay.transport.views import ChannelView, EndView
 

@@ -11,6 +11,7 @@ from gymnasium.error import ClosedEnvironmentError
 
 from rlay.envs.faults import reset_needed
 from rlay.envs.links import AlgorithmLink
+from rlay.envs.listening import Listening
 from rlay.errors import (
     EnvLost,
     ForkedError,
@@ -19,6 +20,7 @@ from rlay.errors import (
     RLayError,
     RLayTimeout,
 )
+from rlay.processes.own_bridge import OwnBridge
 from rlay.transport.forks import close_in_child
 
 Step = Callable[[Any], Any]
@@ -53,7 +55,7 @@ def refuse_closed(name: str) -> Step:
     return Refusal(lambda: closed_error(name))
 
 
-class AlgorithmEnd:
+class AlgorithmEnd(Listening):
     """One user at a time, and what the next step does.
 
     Attributes:
@@ -64,8 +66,9 @@ class AlgorithmEnd:
     _link: AlgorithmLink | None
     _step: Step
 
-    def _set_up(self, name: str) -> None:
+    def _set_up(self, name: str, bridge: OwnBridge) -> None:
         self.name = name
+        self._bridge = bridge
         self._link = None
         self._forked = False
         # Whether somebody uses it. A look, then a mark, with no call between them:

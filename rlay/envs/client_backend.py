@@ -14,6 +14,7 @@ from rlay.envs.faults import unsendable_report
 from rlay.envs.game_link import GameSession, TrainerSearch, wait_for_trainer
 from rlay.envs.game_phases import EnvironmentRaised, Phase
 from rlay.envs.games import EnvironmentGame, Game, LoopGame
+from rlay.envs.listening import Listening
 from rlay.envs.remote_env import channel_name
 from rlay.envs.sources import Target
 from rlay.envs.timeouts import DEFAULT_CONNECT_S
@@ -26,6 +27,7 @@ from rlay.errors import (
     RemoteProtocolError,
     RLayError,
 )
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES, CloseReason
 from rlay.protocol.values import Unsendable
 from rlay.transport.peers import PeerGone
@@ -41,7 +43,7 @@ class _NothingType:
 _NOTHING: Final = _NothingType()
 
 
-class ClientBackend:
+class ClientBackend(Listening):
     """Asks a ``ServerEnv`` for decisions.
 
     For a game with a loop of its own: :meth:`decide` blocks until the decision is
@@ -81,6 +83,7 @@ class ClientBackend:
         metadata: dict[str, Any] | None = None,
         render_mode: str | None = None,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         connect_timeout: float | None = DEFAULT_CONNECT_S,
         kwargs: dict[str, Any] | None = None,
         allow: Iterable[str] = (),
@@ -105,6 +108,8 @@ class ClientBackend:
             metadata: Where there is no ``env``.
             render_mode: How ``render`` renders.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this backend. None: no bridge.
             connect_timeout: Seconds to wait for the trainer here; None for ever, 0
                 looks once and returns, unconnected or not.
             kwargs: For the id or the factory.
@@ -120,10 +125,14 @@ class ClientBackend:
         Raises:
             ConnectTimeout: There is no trainer, or it has not answered.
             SpaceMismatch: The trainer demands other spaces, or ours cannot travel.
-            ChannelError: The channel cannot be used; the message says why.
+            ChannelError: The channel cannot be used, or the bridge of ``listen`` did
+                not start; the message says why.
+            AuthError: A bridge and this end do not trust each other; or ``listen``
+                can be reached by others, and there is no token or TLS.
             ValueError: The arguments do not go together.
         """
         self.name = channel_name(name)
+        self._bridge = OwnBridge(listen, self.name, directory)
         self._options = ReportOptions(
             cast_observations, check_bounds, on_unsendable_info
         )
@@ -161,7 +170,8 @@ class ClientBackend:
             self.name, directory, self._game.facts, max_message_bytes
         )
         try:
-            self._connect_first(connect_timeout)
+            with self._bridge.starting():
+                self._connect_first(connect_timeout)
         except BaseException:
             self.close()
             raise
@@ -505,12 +515,15 @@ class ClientBackend:
             return
         self._closed = True
         session, self._session = self._session, None
-        if session is not None:
-            session.leave(reason)
-        if hasattr(self, "_search"):
-            self._search.give_up()
-        if self._pid == os.getpid():  # not a forked child's copy
-            self._game.close()
+        try:
+            if session is not None:
+                session.leave(reason)
+            if hasattr(self, "_search"):
+                self._search.give_up()
+            if self._pid == os.getpid():  # not a forked child's copy
+                self._game.close()
+        finally:
+            self._bridge.end()  # last: it carries the goodbye
 
     def __enter__(self) -> "ClientBackend":
         """Return self."""

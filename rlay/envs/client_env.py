@@ -271,6 +271,7 @@ class ClientEnv(RemoteEnv):
         step_timeout: float | None = DEFAULT_STEP_S,
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         render_mode: str | None = None,
         copy: bool = True,
         check_bounds: bool = False,
@@ -287,6 +288,8 @@ class ClientEnv(RemoteEnv):
             step_timeout: Seconds to wait for a transition.
             close_timeout: Seconds to wait for the environment to close.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this environment. None: no bridge.
             render_mode: Wanted; the backend takes it if it was given an id and no
                 mode. ``human`` over a backend that renders ``rgb_array`` opens a
                 window here, ``rgb_array_list`` collects frames here.
@@ -298,8 +301,10 @@ class ClientEnv(RemoteEnv):
         Raises:
             ConnectTimeout: No channel, or no greeting, in time.
             ChannelBusy: The channel has a client; the message names it.
-            ChannelError: The channel cannot be used; the message says why.
-            AuthError: The bridge of an address and this end do not trust each other.
+            ChannelError: The channel cannot be used, or the bridge of ``listen`` did
+                not start; the message says why.
+            AuthError: The bridge of an address and this end do not trust each other;
+                or ``listen`` can be reached by others, and there is no token or TLS.
             RemoteEnvError: The environment could not be made there.
         """
         super().__init__(
@@ -307,12 +312,14 @@ class ClientEnv(RemoteEnv):
             given_arguments(locals(), ClientEnv),
             Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout),
             directory=directory,
+            listen=listen,
             render_mode=render_mode,
             copy=copy,
             check_bounds=check_bounds,
         )
         self._attachment: Attachment | None = None
-        self._connect()
+        with self._bridge.starting():
+            self._connect()
 
     def _connect(self) -> None:
         wishes = Wishes(render_mode=backend_mode(self._wanted_mode))

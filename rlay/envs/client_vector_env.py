@@ -24,6 +24,7 @@ from rlay.envs.vector_end import (
 from rlay.envs.vector_end import (
     autoreset_mode as mode_of,
 )
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import Wishes
 
 
@@ -51,6 +52,7 @@ class ClientVectorEnv(RemoteVectorEnv):
         step_timeout: float | None = DEFAULT_STEP_S,
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         render_mode: str | None = None,
         copy: bool = True,
     ) -> None:
@@ -67,6 +69,8 @@ class ClientVectorEnv(RemoteVectorEnv):
             step_timeout: Seconds to wait for transitions.
             close_timeout: Seconds to wait for the environments to close.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this environment. None: no bridge.
             render_mode: Wanted, where the backend was given an id and no mode.
             copy: Whether observations are copies, or views as in ``ClientEnv``.
 
@@ -74,11 +78,15 @@ class ClientVectorEnv(RemoteVectorEnv):
             ConnectTimeout: No channel, or no greeting, in time.
             ChannelBusy: The channel has a client; the message names it.
             SpaceMismatch: The channel does not carry ``num_envs`` environments.
+            ChannelError: The bridge of ``listen`` did not start; AuthError: others
+                could reach it, and there is no token or TLS.
         """
         arguments = given_arguments(locals(), ClientVectorEnv)
+        name = channel_name(name, group=True)
         super().__init__(
-            channel_name(name, group=True),
+            name,
             vector_spec("rlay/ClientEnv-v0", "make_client_vector_env", arguments),
+            OwnBridge(listen, name, directory),
         )
         self._timeouts = Timeouts(
             connect_timeout, reset_timeout, step_timeout, close_timeout
@@ -92,7 +100,8 @@ class ClientVectorEnv(RemoteVectorEnv):
             num_envs=num_envs,
         )
         self._attachment: Attachment | None = None
-        self._connect()
+        with self._bridge.starting():
+            self._connect()
 
     def _connect(self) -> None:
         attachment = attach_client(
@@ -159,6 +168,7 @@ class ClientVectorEnv(RemoteVectorEnv):
                 attachment.say_goodbye()
         finally:
             self._forget()
+            self._bridge.end()  # last: it carries the goodbye
 
     def _let_go(self) -> None:
         attachment, self._attachment = self._attachment, None

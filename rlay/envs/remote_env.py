@@ -28,6 +28,7 @@ from rlay.errors import (
     ChannelError,
     SpaceMismatch,
 )
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.addresses import is_address, parse_address
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import EnvironmentFacts
@@ -69,12 +70,13 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
         timeouts: Timeouts,
         *,
         directory: str | os.PathLike[str] | None,
+        listen: str | None,
         render_mode: str | None,
         copy: bool,
         check_bounds: bool,
     ) -> None:
         """Set everything up short of a connection."""
-        self._set_up(name)
+        self._set_up(name, OwnBridge(listen, name, directory))
         self._arguments = arguments
         self._timeouts = timeouts
         self._directory = directory
@@ -420,6 +422,7 @@ class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
             self._say_goodbye()
         finally:
             self._link = None  # and with it the mapped memory
+            self._bridge.end()  # last: it carries the goodbye
 
     def _say_goodbye(self) -> None:
         raise NotImplementedError

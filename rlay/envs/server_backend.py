@@ -14,6 +14,7 @@ from rlay.envs.display import mode_mismatch
 from rlay.envs.environment_end import ReportOptions
 from rlay.envs.facts import facts_of
 from rlay.envs.faults import failure_of
+from rlay.envs.listening import Listening
 from rlay.envs.remote_env import channel_name
 from rlay.envs.sources import EnvironmentSource, Target
 from rlay.envs.spaces import mismatch
@@ -26,6 +27,7 @@ from rlay.errors import (
     RemoteProtocolError,
     RLayError,
 )
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import (
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -46,7 +48,7 @@ _TELL_OF_FAILURE_S: Final = 1.0
 """How long an environment that could not be made is still reported to clients."""
 
 
-class ServerBackend:
+class ServerBackend(Listening):
     """Holds an environment, and answers one client after the other.
 
     The channel exists from :meth:`open` (which :meth:`run` and ``with`` call) to
@@ -68,6 +70,7 @@ class ServerBackend:
         name: str | None = None,
         num_envs: int = 1,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         connect_timeout: float | None = DEFAULT_CONNECT_S,
         kwargs: dict[str, Any] | None = None,
         render_mode: str | None = None,
@@ -86,6 +89,8 @@ class ServerBackend:
                 None for ``$RLAY_CHANNEL``.
             num_envs: Environments on the channel; more than 1 needs an id or a factory.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this backend. None: no bridge.
             connect_timeout: Seconds to wait for the bridge of an address, in
                 :meth:`open`; None for ever.
             kwargs: For the id or the factory.
@@ -99,10 +104,11 @@ class ServerBackend:
             max_message_bytes: Larger messages are refused.
 
         Raises:
-            ChannelError: The name is not allowed.
+            ChannelError: The name is not allowed, or ``listen`` is no address.
             ValueError: The arguments do not go together.
         """
         self.name = channel_name(name)
+        self._bridge = OwnBridge(listen, self.name, directory)
         self.steps = 0
         self._source = EnvironmentSource(
             env, num_envs=num_envs, kwargs=kwargs, render_mode=render_mode
@@ -125,34 +131,41 @@ class ServerBackend:
         """Make the channel and the environment. Twice is harmless.
 
         Raises:
-            ChannelBusy: A living backend has the name; the message names it.
+            ChannelBusy: A living backend has the name; the message names it. Or a
+                bridge other than that of ``listen`` serves the directory.
             ChannelNoSpace: There is no room for the channel.
+            ChannelError: The bridge of ``listen`` did not start; the message says why.
             ConnectTimeout: There is no bridge at the address.
-            AuthError: The bridge and this end do not trust each other.
+            AuthError: The bridge and this end do not trust each other; or ``listen``
+                can be reached by others, and there is no token or TLS.
             Exception: What making the environment raised. Clients that wait are told.
         """
         if self._server is None:
             self._pid = os.getpid()
-            self._server = serve_channel(
-                self.name,
-                self._directory,
-                self._connect_timeout_s,
-                paradigm=Paradigm.CLIENT_ENV,
-                num_envs=self._source.num_envs,
-            )
-            try:
-                self._make_env(None, None)
-                self._facts()  # what is wrong with spaces or names shows now
-            except Exception as error:
-                try:
-                    self._tell_of_failure(error)
-                finally:
-                    self.close()
-                raise
-            except BaseException:
-                self.close()
-                raise
+            with self._bridge.starting():
+                self._open()
         return self
+
+    def _open(self) -> None:
+        self._server = serve_channel(
+            self.name,
+            self._directory,
+            self._connect_timeout_s,
+            paradigm=Paradigm.CLIENT_ENV,
+            num_envs=self._source.num_envs,
+        )
+        try:
+            self._make_env(None, None)
+            self._facts()  # what is wrong with spaces or names shows now
+        except Exception as error:
+            try:
+                self._tell_of_failure(error)
+            finally:
+                self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "ServerBackend":
         """Open."""
@@ -166,10 +179,13 @@ class ServerBackend:
         """Say goodbye, remove the channel, close the environment. Twice is harmless."""
         server, self._server = self._server, None
         env, self._env = self._env, None
-        if server is not None:
-            server.close(reason)
-        if env is not None and self._pid == os.getpid():  # not a forked child's copy
-            env.close()
+        try:
+            if server is not None:
+                server.close(reason)
+            if env is not None and self._pid == os.getpid():  # no forked child's copy
+                env.close()
+        finally:
+            self._bridge.end()  # last: it carries the goodbye
 
     def _make_env(self, render_mode: str | None, autoreset_mode: str | None) -> None:
         default_mode = AutoresetMode.NEXT_STEP.value

@@ -253,6 +253,7 @@ class ServerEnv(RemoteEnv):
         step_timeout: float | None = DEFAULT_STEP_S,
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         render_mode: str | None = None,
         copy: bool = True,
         check_bounds: bool = False,
@@ -270,6 +271,8 @@ class ServerEnv(RemoteEnv):
             step_timeout: Seconds to wait for the game's next decision point.
             close_timeout: Unused: :meth:`close` does not wait for the game.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this environment. None: no bridge.
             render_mode: Wanted; as in ``ClientEnv``, but the game's own is not
                 changed: a game whose mode does not do is refused.
             copy: Whether observations are copies, or views as in ``ClientEnv``.
@@ -277,9 +280,11 @@ class ServerEnv(RemoteEnv):
 
         Raises:
             ChannelBusy: Another trainer has the name.
-            ChannelError: The channel cannot be made; the message says why.
+            ChannelError: The channel cannot be made, or the bridge of ``listen`` did
+                not start; the message says why.
             ConnectTimeout: There is no bridge at the address.
-            AuthError: The bridge and this end do not trust each other.
+            AuthError: The bridge and this end do not trust each other; or ``listen``
+                can be reached by others, and there is no token or TLS.
             SpaceMismatch: A demanded space cannot travel.
         """
         arguments = given_arguments(locals(), ServerEnv)
@@ -289,6 +294,7 @@ class ServerEnv(RemoteEnv):
             arguments,
             timeouts,
             directory=directory,
+            listen=listen,
             render_mode=render_mode,
             copy=copy,
             check_bounds=check_bounds,
@@ -302,9 +308,11 @@ class ServerEnv(RemoteEnv):
             self._spaces = observation_space, action_space
         self._metadata: dict[str, Any] | None = None
         self._episode_over = [False]  # shared with the step, which must not know us
-        self._host: GameHost | None = GameHost(
-            self.name, directory, self._wishes, timeouts, copy=self._copy
-        )
+        self._host: GameHost | None = None
+        with self._bridge.starting():
+            self._host = GameHost(
+                self.name, directory, self._wishes, timeouts, copy=self._copy
+            )
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rlay.envs.timeouts import (
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
 from rlay.errors import RLayError
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import EnvironmentFacts, Wishes
 
 
@@ -54,6 +55,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         step_timeout: float | None = DEFAULT_STEP_S,
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
         copy: bool = True,
     ) -> None:
         """Make the channel and, as a batch needs its spaces, wait for the game.
@@ -70,17 +72,23 @@ class ServerVectorEnv(RemoteVectorEnv):
             step_timeout: Seconds to wait for the game's next decision point.
             close_timeout: Unused: closing does not wait for the game.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
+            listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
+                attach to it directly; it ends with this environment. None: no bridge.
             copy: Whether observations are copies, or views as in ``ClientEnv``; in
                 SAME_STEP mode they are always copies.
 
         Raises:
             ConnectTimeout: The game did not join in time.
             ChannelBusy: Another trainer has the name.
+            ChannelError: The bridge of ``listen`` did not start; AuthError: others
+                could reach it, and there is no token or TLS.
         """
         arguments = given_arguments(locals(), ServerVectorEnv)
+        name = channel_name(name)
         super().__init__(
-            channel_name(name),
+            name,
             vector_spec("rlay/ServerEnv-v0", "make_server_vector_env", arguments),
+            OwnBridge(listen, name, directory),
         )
         self._mode = mode_of(autoreset_mode)
         # A step of two messages would overwrite the view of the step before it.
@@ -93,14 +101,14 @@ class ServerVectorEnv(RemoteVectorEnv):
             action_space=demanded(action_space),
         )
         self._ended: Any = None
-        self._host: GameHost | None = GameHost(
-            self.name, directory, self._wishes, timeouts, copy=copy
-        )
-        try:
-            self._connect()
-        except BaseException:
-            self._let_go()
-            raise
+        self._host: GameHost | None = None
+        with self._bridge.starting():
+            self._host = GameHost(name, directory, self._wishes, timeouts, copy=copy)
+            try:
+                self._connect()
+            except BaseException:
+                self._let_go()
+                raise
 
     def _connect(self) -> None:
         assert self._host is not None  # noqa: S101 - only closed environments have none
@@ -251,11 +259,14 @@ class ServerVectorEnv(RemoteVectorEnv):
         if self._forked:
             return
         link = self._link
-        if isinstance(link, ServerLink) and not link.over:
-            with contextlib.suppress(RLayError):  # the game may have gone by itself
-                link.close()
-        self._forget()
-        self._let_go()
+        try:
+            if isinstance(link, ServerLink) and not link.over:
+                with contextlib.suppress(RLayError):  # it may have gone by itself
+                    link.close()
+        finally:
+            self._forget()
+            self._let_go()
+            self._bridge.end()  # last: it carries the goodbye
 
     def _let_go(self) -> None:
         host, self._host = self._host, None

@@ -11,6 +11,7 @@ from rlay.envs.algorithm_end import AlgorithmEnd, closed_error, refuse_closed
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
 from rlay.envs.spaces import build
+from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import EnvironmentFacts
 
@@ -27,9 +28,9 @@ def autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
 class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
     """Environments at the other end of one channel, stepped as one batch."""
 
-    def __init__(self, name: str, spec: EnvSpec) -> None:
+    def __init__(self, name: str, spec: EnvSpec, bridge: OwnBridge) -> None:
         """Set everything up short of a connection."""
-        self._set_up(name)
+        self._set_up(name, bridge)
         self.spec = spec
         self._facts: EnvironmentFacts | None = None
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import rlay
-from rlay.bridge.presence import FILE_NAME as PRESENCE
-from rlay.bridge.status import FILE_NAME, clean_status, read_status
+from rlay.bridge.status import clean_status
 from rlay.cli import main
+from rlay.transport.bridge_status import PRESENCE_FILE, STATUS_FILE, read_status
 from rlay.transport.mem_server import MemServer
 from tests.support.bridge_child import LIMIT_S, BridgeChild
 from tests.support.waiting import wait_until
@@ -203,7 +203,7 @@ def test_what_a_killed_bridge_said_is_not_believed(children, channel_directory):
     served = BridgeChild(children)
     wait_until(read_status, LIMIT_S)
     served.child.kill()
-    assert (channel_directory / FILE_NAME).exists()
+    assert (channel_directory / STATUS_FILE).exists()
     assert read_status() is None
 
 
@@ -213,18 +213,18 @@ def test_clean_removes_what_a_killed_bridge_said(children, channel_directory, ca
     served = BridgeChild(children)
     wait_until(read_status, LIMIT_S)
     served.child.kill()
-    hidden = channel_directory / f"{FILE_NAME}.new"
+    hidden = channel_directory / f"{STATUS_FILE}.new"
     hidden.write_bytes(b"{")
     for verb, options in (("would remove", ["--dry-run"]), ("removed", [])):
         assert {each.name for each in channel_directory.iterdir()} == {
-            PRESENCE, FILE_NAME, hidden.name,
+            PRESENCE_FILE, STATUS_FILE, hidden.name,
         }  # fmt: skip
         capsys.readouterr()
         assert main(["clean", *options]) == 0
         out = capsys.readouterr().out
-        assert f"{verb} {channel_directory / FILE_NAME} (" in out
+        assert f"{verb} {channel_directory / STATUS_FILE} (" in out
         assert out.count("no bridge holds its lock") == 2
-    assert [each.name for each in channel_directory.iterdir()] == [PRESENCE]
+    assert [each.name for each in channel_directory.iterdir()] == [PRESENCE_FILE]
     assert main(["clean"]) == 0
     assert "nothing to remove" in capsys.readouterr().out
 
@@ -238,10 +238,10 @@ def test_clean_leaves_a_living_bridge_alone(watched, channel_directory):
 
 def test_clean_removes_what_was_said_where_the_number_is_gone(channel_directory):
     """Without that file there is no bridge."""
-    path = channel_directory / FILE_NAME
+    path = channel_directory / STATUS_FILE
     path.write_bytes(b"{}")
     (removal,) = clean_status()
-    assert (removal.name, removal.size_bytes) == (FILE_NAME, 2)
+    assert (removal.name, removal.size_bytes) == (STATUS_FILE, 2)
     assert not path.exists()
 
 
@@ -258,7 +258,7 @@ def test_status_that_is_none_is_not_shown(watched, channel_directory, content):
     """Such as that of another version."""
     wait_until(read_status, LIMIT_S)
     watched.child.send_signal(19)  # SIGSTOP: it writes no more
-    path = channel_directory / FILE_NAME
+    path = channel_directory / STATUS_FILE
     path.write_bytes(content)
     assert read_status() is None
     watched.child.send_signal(18)

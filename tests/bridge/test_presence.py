@@ -2,8 +2,9 @@
 
 import pytest
 
-from rlay.bridge.presence import FILE_NAME, Presence
+from rlay.bridge.presence import Presence
 from rlay.errors import ChannelBusy
+from rlay.transport.bridge_status import PRESENCE_FILE
 from rlay.transport.directory import ChannelDirectory
 
 
@@ -47,7 +48,7 @@ def test_number_ends_with_a_goodbye(directory, channel_directory):
 @pytest.mark.parametrize("text", [b"", b"garbage", b"0" * 16, b"\xff" * 16, b"-1"])
 def test_file_that_holds_no_number_gets_one(directory, channel_directory, text):
     """Whatever stands there, the number is one of 64 bits and not 0."""
-    file = channel_directory / FILE_NAME
+    file = channel_directory / PRESENCE_FILE
     file.write_bytes(text)
     file.chmod(0o600)
     presence = Presence(directory)

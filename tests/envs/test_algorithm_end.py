@@ -10,6 +10,7 @@ from gymnasium.error import ResetNeeded
 
 import rlay
 from rlay.envs.algorithm_end import AlgorithmEnd
+from rlay.processes.own_bridge import OwnBridge
 from rlay.testing.environments import ScriptedEnv
 from tests.support.threads import serving
 from tests.support.vectors import Lane
@@ -21,7 +22,7 @@ class Raising(AlgorithmEnd):
     """An end whose steps fail as they are told."""
 
     def __init__(self) -> None:
-        self._set_up("x")
+        self._set_up("x", OwnBridge(None, "x", None))
 
 
 @pytest.mark.parametrize(
