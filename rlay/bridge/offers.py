@@ -157,9 +157,11 @@ class Offers:
         check_name(offer.name)
         registry.look_at(offer.name)
         if offer.name in registry.origins:
+            remedy = "give one of the two another name"
+            if link.with_bridge:
+                remedy = f"start the bridge on {said.machine} with --prefix"
             raise ChannelBusy(
-                f"{self._both_have(registry.identity.machine, offer)}: start the "
-                f"bridge on {said.machine} with --prefix"
+                f"{self._both_have(registry.identity.machine, offer)}: {remedy}"
             )
         if registry.is_full:
             raise self._too_many()

@@ -49,7 +49,14 @@ def channel_name(name: str | None, *, group: bool = False) -> str:
         return name
     if group and group_prefix(name):
         return name
-    return check_name(name)
+    try:
+        return check_name(name)
+    except ChannelError as error:
+        if not isinstance(name, str) or not {":", "/"} & set(name):
+            raise
+        raise ChannelError(
+            f"{error}. If an address was meant, write tcp://HOST:PORT/NAME"
+        ) from None
 
 
 class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):

@@ -320,7 +320,8 @@ def explain_tls(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the peer's certificate is refused: {error.verify_message or error}. Name "
-            "its authority (ca) or its fingerprint, and dial a name that stands in it"
+            "its authority (RLAY_TLS_CA; of a bridge --tls-ca) or its fingerprint, and "
+            "dial a name that stands in it"
         )
     reason = getattr(error, "reason", None) or str(error)
     for sign, meaning in _HANDSHAKE_FAILURES:

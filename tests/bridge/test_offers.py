@@ -6,6 +6,7 @@ from rlay.bridge.ends import BridgeServer
 from rlay.errors import ChannelBusy, PeerLost, RemoteProtocolError
 from rlay.protocol.constants import CloseReason, ErrorCode, PeerState
 from rlay.protocol.frames import FrameType
+from rlay.protocol.link_greeting import LinkCapability, LinkIdentity, Role
 from rlay.protocol.link_messages import Announcement, Ending, Note
 from tests.bridge.machines import meet, mirrored, play, serve
 from tests.bridge.peers import link_and_peer, until
@@ -33,6 +34,26 @@ def test_name_of_a_channel_of_this_machine_is_refused(channel_directory):
             for word in ("sim", "trainer", "'pole'", "--prefix"):
                 assert word in note.message
             assert "attached it at" not in note.message
+        server.close()
+
+    play(channel_directory, scene)
+
+
+def test_direct_peer_is_told_to_take_another_name(channel_directory):
+    """It has no bridge that could be given a prefix."""
+
+    async def scene(world):
+        trainer = world.machine("trainer")
+        server = serve(trainer, "pole")
+        identity = LinkIdentity(Role.PEER, 2, "sim", "rlay", LinkCapability.HEARTBEAT)
+        async with registered(trainer, peer=identity) as (_, peer):
+            body = Announcement("pole", 1, machine="sim").encode()
+            await peer.say(FrameType.ANNOUNCE, body, 1)
+            _, body = await peer.expect(FrameType.REJECT)
+            message = Note.decode(body).message
+            assert "sim both have a channel 'pole'" in message
+            assert "another name" in message
+            assert "--prefix" not in message
         server.close()
 
     play(channel_directory, scene)

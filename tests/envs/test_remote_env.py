@@ -149,6 +149,20 @@ def test_spaces_other_ones_after_a_reconnect_refused():
     env.close()
 
 
+@pytest.mark.parametrize("name", ["localhost:7450/x", "tcp:/localhost:7450/x", "h:1"])
+def test_address_without_its_beginning_is_told_how_it_is_written(name):
+    """It is no name either."""
+    with pytest.raises(rlay.ChannelError, match="write tcp://HOST:PORT/NAME"):
+        rlay.ServerEnv(name)
+
+
+def test_name_that_is_none_is_told_nothing_of_addresses():
+    """A blank is just a blank."""
+    with pytest.raises(rlay.ChannelError, match="cannot name") as caught:
+        rlay.ServerEnv("a b")
+    assert "tcp://" not in str(caught.value)
+
+
 # ------------------------------------------------------------------------------- spec
 
 

@@ -223,6 +223,7 @@ def test_d3_unknown_authority_is_refused(authority, tmp_path):
     _, failed, _ = shake_hands(server, client_context(stranger.path))
     assert isinstance(failed, ssl.SSLCertVerificationError)
     assert "the peer's certificate is refused" in explain_tls(failed)
+    assert "RLAY_TLS_CA; of a bridge --tls-ca" in explain_tls(failed)
 
 
 def test_d3_systems_authorities_do_not_know_it(authority):
