@@ -10,6 +10,7 @@ import pytest
 from gymnasium import spaces
 
 import rlay
+from rlay.bridge.fault_points import POINTS
 from rlay.testing.environments import EchoEnv
 from tests.faults.stage import LIMIT_S, NAME, Player
 from tests.support.bridged import FAST, stepping, wait_for_progress
@@ -67,6 +68,8 @@ OPENING_POINTS = {
     "opened.sent": "origin", "hello.seen": "mirror", "open.sent": "mirror",
     "slots.made": "mirror", "welcome.said": "mirror",
 }  # fmt: skip
+TAKEN_POINTS = ["taken.told", "taken.heard", "taken.marked"]
+PIECE_POINTS = ["piece.sent", "piece.placed"]
 
 
 def bridge_of(stage, role):
@@ -79,6 +82,13 @@ def restart_dying(bridge, point):
     """Start a bridge's successor, which dies at a point."""
     bridge.kill()
     return bridge.start(crash_at=point)
+
+
+def test_a9_every_point_has_its_test():
+    """None was added to the bridge, or forgotten here."""
+    forced = {point for points in STEPPING_POINTS.values() for point in points}
+    forced |= {*OPENING_POINTS, *TAKEN_POINTS, *PIECE_POINTS, "mirror.made"}
+    assert forced | {"close.heard", "withdraw.heard"} == set(POINTS)
 
 
 @pytest.mark.timeout(300)
@@ -95,6 +105,46 @@ def test_a9_killed_at_each_point_of_a_step(stage_of_either, role):
             restart_dying(bridge, point + times).wait(exit_code=-9)
             bridge.start()
             wait_for_progress(progress)
+
+
+BLOB = bytes(range(256)) * 1600
+"""As options of a reset, and in its info: seven parts there, and as many back."""
+
+
+def play_echo(paradigm):
+    """Echo the options of resets, at either end: the child's main function."""
+    env = EchoEnv(spaces.Discrete(2))
+    if paradigm == "ClientEnv":
+        with rlay.ServerBackend(env, name=NAME) as backend:
+            say("serving")
+            backend.run()
+    else:
+        rlay.ClientBackend(env, name=NAME, connect_timeout=LIMIT_S).run()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("role", STEPPING_POINTS)
+def test_a9_killed_while_a_writer_waits_for_a_taking(stage_of_either, role):
+    """A message in parts goes on with the next one, and is whole at the end.
+
+    In lock step an answer implies the taking: only between parts is it told.
+    """
+    stage = stage_of_either
+    bridge = bridge_of(stage, role)
+    stage.connect(dialer=bridge.side)
+    variables = {"RLAY_DIR": str(stage.far.directory)}
+    child = stage.children.start(play_echo, stage.paradigm, forever=True, env=variables)
+    stage.processes.append(child)
+    env = stage.algorithm()
+    env.reset(seed=1)
+    for number, point in enumerate(TAKEN_POINTS):
+        dying = restart_dying(bridge, point + ":2")
+        with ThreadPoolExecutor(1) as threads:
+            reset = threads.submit(env.reset, options={"blob": BLOB, "n": number})
+            dying.wait(exit_code=-9)
+            bridge.start()
+            _, info = reset.result(LIMIT_S)
+        assert info["options"] == {"blob": BLOB, "n": number}
 
 
 @pytest.mark.timeout(300)
@@ -145,7 +195,7 @@ def test_a9_killed_between_the_pieces_of_a_message(stage):
     env = stage.algorithm()
     env.reset(seed=1)
     for side in SIDES:
-        for point in ("piece.sent", "piece.placed"):
+        for point in PIECE_POINTS:
             (bridge,) = sides(stage, side)
             dying = restart_dying(bridge, point)
             action = LARGE.sample()
