@@ -176,10 +176,13 @@ class Session:
 
     def is_of(self, frame: Frame) -> bool:
         """Return whether a frame belongs to this session; count it if not."""
-        if frame.session == self._session and frame.incarnation == self._incarnation:
+        if self._matches(frame):
             return True
         self._counts.dropped["foreign"] += 1
         return False
+
+    def _matches(self, frame: Frame) -> bool:
+        return frame.session == self._session and frame.incarnation == self._incarnation
 
     def place(self, frame: Frame) -> memoryview | None:
         """Return where the body of a DATA is to lie; None where it is dropped."""
@@ -187,7 +190,9 @@ class Session:
 
     def data(self, frame: Frame) -> None:
         """Publish a message here, once all of it lies in its place."""
-        if not self.is_of(frame) or frame.publication != self.inlet.coming:
+        if not self._matches(frame):
+            return  # it was counted before it had a place
+        if frame.publication != self.inlet.coming:
             self._dropped(frame)
             return
         if self.inlet.filled(frame):

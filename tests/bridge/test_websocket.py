@@ -1,9 +1,13 @@
 """WebSocket, without a socket: bytes in, bytes out."""
 
+import tracemalloc
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
@@ -23,12 +27,20 @@ ANYBODY = OriginPolicy(["*"], loopback=True, token=False)
 class Pair:
     """The filter under test, and a client of the library at the other end."""
 
-    def __init__(self, policy=ANYBODY, *, subprotocols=(SUBPROTOCOL,), origin=None):
+    def __init__(
+        self,
+        policy=ANYBODY,
+        *,
+        subprotocols=(SUBPROTOCOL,),
+        origin=None,
+        deflates=False,
+    ):
         self.filter = WebSocketFilter(policy)
         self.client = ClientProtocol(
             parse_uri("ws://localhost/"),
             subprotocols=list(subprotocols) or None,
             origin=origin,
+            extensions=[ClientPerMessageDeflateFactory()] if deflates else None,
             max_size=None,
         )
         self.client.send_request(self.client.connect())
@@ -67,14 +79,42 @@ def refused(pair, error, text):
 
 
 def test_handshake_agrees_on_the_subprotocol():
-    """And on no compression, whatever the client offers."""
+    """It is the only one there is."""
     pair = Pair()
     pair.to_filter()
     (response,) = pair.to_client()
     assert isinstance(response, Response)
     assert response.headers["Sec-WebSocket-Protocol"] == "rlay.1"
+    assert pair.filter.open
+
+
+def test_d14_handshake_agrees_on_no_compression():
+    """D14: a client that offers it, as browsers do, is let in without."""
+    pair = Pair(deflates=True)
+    asked = b"".join(pair.client.data_to_send())
+    assert b"permessage-deflate" in asked
+    pair.filter.receive(asked)
+    (response,) = pair.to_client()
+    assert isinstance(response, Response)
     assert "Sec-WebSocket-Extensions" not in response.headers
     assert pair.filter.open
+
+
+def test_d14_compressed_message_is_refused_and_not_unpacked():
+    """D14: a kilobyte that would be a megabyte is not looked into."""
+    pair = Pair.opened()
+    packed = zlib.compress(bytes(2**20), wbits=-15)
+    assert len(packed) < 2000
+    bomb = bytearray(Frame(Opcode.BINARY, packed).serialize(mask=True, extensions=[]))
+    bomb[0] |= 0x40  # RSV1: it is compressed
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError, match="broke WebSocket"):
+            pair.filter.receive(bytes(bomb))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**17
 
 
 @pytest.mark.parametrize("offered", [(), ("chat",), ("rlay.2",)])

@@ -6,7 +6,7 @@ import socket
 import ssl
 
 from rlay.errors import PeerLost
-from rlay.protocol.frames import Frame, FrameDecoder
+from rlay.protocol.frames import Frame, FrameDecoder, FrameType, pack_frame
 from rlay.protocol.link_greeting import (
     DialerGreeting,
     LinkCapability,
@@ -24,6 +24,7 @@ class RawDialer:
     Attributes:
         sock: The socket, or the TLS socket.
         sent: Every byte of ours.
+        frames: What came after the greeting and was not asked for yet.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class RawDialer:
     ) -> None:
         self.sock: socket.socket = socket.create_connection((host, port), LIMIT_S)
         self.sent = b""
+        self.frames: list[tuple[Frame, bytes]] = []
         if context is not None:
             try:
                 self.sock = context.wrap_socket(self.sock, server_hostname=host)
@@ -59,17 +61,39 @@ class RawDialer:
         greeting = DialerGreeting(IDENTITY, token, crc=False, certificate=certificate)
 
         def deliver(frame: Frame, body: memoryview) -> None:
-            if not greeting.done:
+            if greeting.done:
+                self.frames.append((frame, bytes(body)))
+            else:
                 self.send(greeting.receive(frame, body))
 
-        decoder = FrameDecoder(lambda frame: None, deliver)
+        self._decoder = FrameDecoder(lambda frame: None, deliver)
         self.send(greeting.start())
         while not greeting.done:
-            data = self.sock.recv(4096)
-            if not data:
-                raise PeerLost("the listener ended the connection")
-            decoder.feed(data)
+            self._receive()
         return greeting
+
+    def _receive(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise PeerLost("the listener ended the connection")
+        self._decoder.feed(data)
+
+    def say(self, kind: FrameType, body: bytes = b"", *header: int) -> None:
+        """Send a frame; the rest of the header as in ``pack_frame``."""
+        self.send(pack_frame(kind, body, *header))
+
+    def expect(self, kind: FrameType) -> tuple[Frame, bytes]:
+        """Return the next frame of a type; frames before it are dropped.
+
+        Raises:
+            PeerLost: The listener ended the connection before.
+        """
+        while True:
+            while self.frames:
+                frame, body = self.frames.pop(0)
+                if frame.type is kind:
+                    return frame, body
+            self._receive()
 
     def rest(self) -> bytes:
         """Return all that comes until the connection ends, in order or not."""
