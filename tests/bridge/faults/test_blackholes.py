@@ -10,17 +10,16 @@ from tests.support.bridged import FAST, later
 from tests.support.long import LONG
 from tests.support.waiting import wait_until
 
-# (seconds of blackhole, settings): shorter than death is noticed, and longer.
-BLACKHOLES = [(1.0, FAST), (3.0, FAST)]
-if LONG:
-    BLACKHOLES += [(5.0, {}), (30.0, {})]
+# (seconds of blackhole, settings): shorter than death is noticed, and longer; one of
+# half a minute is in test_half_minutes.py.
+BLACKHOLES = [(1.0, FAST), (3.0, FAST), (5.0, {})]
 blackholes = pytest.mark.parametrize(("seconds", "settings"), BLACKHOLES)
 
 
-def runs(chain):
-    """Return how many steps have begun in an environment's process."""
+def runs(chain, what="begins"):
+    """Return how many steps have begun, or ended, in an environment's process."""
     return sum(
-        line.startswith("step") and line.endswith("begins")
+        line.startswith("step") and line.endswith(what)
         for line in chain.stdout.splitlines()
     )
 
@@ -68,9 +67,7 @@ def test_c3_blackhole_that_outlasts_the_window_is_link_down(wired, machines, wit
     player.play(seed=2, steps=3)
 
 
-LOSSES = [(0.01, 100), (0.1, 10)]
-if LONG:
-    LOSSES += [(0.3, 10)]
+LOSSES = [(0.01, 100), (0.1, 10), (0.3, 10 if LONG else 3)]
 
 
 @pytest.mark.timeout(400)

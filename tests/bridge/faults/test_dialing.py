@@ -158,7 +158,7 @@ def test_c13_listener_that_comes_back_at_another_address(stage, tmp_path):
 
 # --------------------------------------------------------------------------------- C17
 
-MANY = 256 if LONG else 24
+MANY = 256
 
 
 def serve_many(names):

@@ -1,27 +1,44 @@
 """Rows A12, A18, A19, A20, F3: bridges that are stopped, ended, told to reload."""
 
+import contextlib
 import os
 import secrets
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import rlay
-from tests.faults.stage import LIMIT_S, count
+from tests.bridge.faults.test_blackholes import runs
+from tests.faults.chains import FaultyChain, say
+from tests.faults.stage import LIMIT_S
 from tests.support.bridged import FAST, later, stepping
-from tests.support.long import LONG
 from tests.support.waiting import wait_until
 
-CHANNELS = 32 if LONG else 3
+CHANNELS = 32
 SLOW_STEP_S = 1.0
 SLOW = [["step", 0, "sleep", SLOW_STEP_S]]
 
 
-def names():
-    """Return the names of the channels that are used at the same time."""
-    return [f"env.{number}" for number in range(CHANNELS)]
+NAMES = [f"env.{number}" for number in range(CHANNELS)]
+"""Channels that are used at the same time."""
+
+
+def serve_slow(names):
+    """Serve slow hash chains, all in one process: the child's main function."""
+    with contextlib.ExitStack() as stack:
+        threads = []
+        for name in names:
+            backend = stack.enter_context(
+                rlay.ServerBackend(lambda: FaultyChain(SLOW), name=name)
+            )
+            threads.append(threading.Thread(target=backend.run, daemon=True))
+            threads[-1].start()
+        say("serving")
+        for thread in threads:
+            thread.join()
 
 
 # --------------------------------------------------------------------------- A12 and F3
@@ -49,7 +66,7 @@ def test_f3_everything_sleeps_and_wakes(stage_of_either):
     with stepping(player) as progress:
         for child in processes:
             child.send_signal(signal.SIGSTOP)
-        with later(30 if LONG else 2.5, lambda: None):
+        with later(2.5, lambda: None):
             pass
         for child in processes:
             child.send_signal(signal.SIGCONT)
@@ -62,17 +79,19 @@ def test_f3_everything_sleeps_and_wakes(stage_of_either):
 
 @pytest.mark.parametrize("side", ["near", "far"])
 def test_a18_sigterm_lets_requests_in_flight_be_answered(stage, side):
-    """Each step that had begun has its result, and nothing is left of the bridge."""
+    """Each of 32 steps that had begun has its result, and nothing is left of it."""
     stage.connect()
-    chains = [stage.environment(SLOW, name=name) for name in names()]
-    players = [stage.player(name) for name in names()]
+    chains = stage.children.start(
+        serve_slow, NAMES, forever=True, env={"RLAY_DIR": str(stage.far.directory)}
+    )
+    stage.processes.append(chains)
+    players = [stage.player(name) for name in NAMES]
     for player in players:
         player.reset(seed=1)
     bridge = getattr(stage, side)
     with ThreadPoolExecutor(CHANNELS) as threads:
         steps = [threads.submit(player.step) for player in players]
-        for chain in chains:
-            chain.wait_until_printed("step 1 begins")
+        wait_until(lambda: runs(chains) == CHANNELS, LIMIT_S)
         bridge.running.send_signal(signal.SIGTERM)
         for step in steps:
             step.result(LIMIT_S)
@@ -80,7 +99,7 @@ def test_a18_sigterm_lets_requests_in_flight_be_answered(stage, side):
     for player in players:
         with pytest.raises(rlay.EnvLost):
             player.step()
-    assert [count(chain, "step 1 ends") for chain in chains] == [1] * CHANNELS
+    assert runs(chains) == runs(chains, "ends") == CHANNELS
     if side == "near":
         assert os.listdir(stage.near.directory) == []
 
