@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from rlay.errors import AuthError
 from rlay.protocol.addresses import parse_address
 from rlay.protocol.frames import (
     FRAME_HEADER_BYTES,
@@ -14,8 +15,14 @@ from rlay.protocol.frames import (
     pack_frame,
 )
 from rlay.transport import socket_dial
-from rlay.transport.credentials import Credentials
+from rlay.transport.credentials import (
+    Credentials,
+    certificate_digest,
+    format_fingerprint,
+    server_context,
+)
 from rlay.transport.socket_dial import LAST_PAUSE_S, Dialer, draw_identity
+from tests.support.certificates import Authority
 from tests.support.channels import LIMIT_S
 from tests.support.waiting import wait_until
 
@@ -27,8 +34,8 @@ class Stranger:
         met: How many came.
     """
 
-    def __init__(self, words=b""):
-        self._words = words
+    def __init__(self, words=b"", meet=None):
+        self._meet = meet or (lambda sock: sock.sendall(words))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = []
@@ -53,7 +60,7 @@ class Stranger:
             while True:
                 sock, _ = self._listener.accept()
                 self._open.append(sock)
-                sock.sendall(self._words)
+                self._meet(sock)
 
 
 @pytest.fixture
@@ -61,13 +68,13 @@ def dial():
     """Make a dialer for a port; it is closed at the test's end."""
     with contextlib.ExitStack() as stack:
 
-        def make(port):
+        def make(port, scheme="tcp", credentials=None):
             dialer = Dialer(
-                parse_address(f"tcp://127.0.0.1:{port}/x"),
+                parse_address(f"{scheme}://127.0.0.1:{port}/x"),
                 draw_identity(),
                 lambda frame: None,
                 lambda frame, body: None,
-                Credentials(),
+                credentials or Credentials(),
             )
             stack.callback(dialer.close)
             return dialer
@@ -124,3 +131,23 @@ def test_pauses_grow_to_a_limit(dial, monkeypatch):
     dialer.succeeded()
     dialer.rest()
     assert drawn[-1] == 0.1
+
+
+def test_tls_that_ends_thrice_before_a_word_asks_for_a_certificate(
+    dial, tmp_path, monkeypatch
+):
+    """A bridge that is killed does so once; the error names the variables."""
+    monkeypatch.setattr(socket_dial, "FIRST_PAUSE_S", 0.002)
+    pair = Authority(tmp_path).issue()
+    context = server_context(pair.cert, pair.key)
+    pin = format_fingerprint(certificate_digest(pair.der))
+
+    def hang_up(sock):
+        with contextlib.suppress(OSError):
+            context.wrap_socket(sock, server_side=True).close()
+
+    with Stranger(meet=hang_up) as stranger:
+        dialer = dial(stranger.port, "tls", Credentials(fingerprint=pin))
+        with pytest.raises(AuthError, match="RLAY_TLS_CERT"):
+            wait_until(lambda: go_on(dialer))
+        assert stranger.met == 3

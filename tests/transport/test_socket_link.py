@@ -10,6 +10,7 @@ from rlay.transport import socket_link
 from rlay.transport.socket_link import _MOST_PARTS
 from tests.support.channels import patience, receive, send, socket_pair
 from tests.support.hub import Hub
+from tests.support.waiting import wait_until
 from tests.transport.test_socket_resume import echoing
 
 
@@ -70,3 +71,19 @@ def test_who_looks_rarely_does_not_take_that_for_silence(monkeypatch):
             link._look(connection)
         assert link.connection is None
         monkeypatch.undo()
+
+
+def test_what_a_silent_link_has_not_taken_is_forgotten():
+    """Half a frame must not begin the next link; the message goes again whole."""
+    size = (_MOST_PARTS // 2 + 2) * MAX_BODY_BYTES
+    with (
+        Hub(heartbeat_ms=50, dead_after_ms=300) as hub,
+        socket_pair(hub, capacity_bytes=size) as pair,
+    ):
+        client, _ = pair.ends
+        hub.held.set()
+        send(client, 1, bytes(size))
+        assert pair.client._link._queue
+        wait_until(lambda: not client.watch.check(), what="the client gives it up")
+        assert not pair.client._link._queue
+        hub.held.clear()
