@@ -23,7 +23,7 @@ def apply(waiting: str) -> None:
 
 def _never_yield() -> None:
     # RLay offers this to nobody: it is here as the yardstick only.
-    from rlay.transport.waiting import WaitPolicy
+    from rlay.transport.spinning import WaitPolicy
 
     policy = WaitPolicy(_FIXED_SPIN_NS, yields=False)
     WaitPolicy.default = classmethod(lambda cls: policy)  # type: ignore[assignment, method-assign]

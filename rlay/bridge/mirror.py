@@ -13,6 +13,7 @@ from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_messages import Ending, Opening, SlotWords
 from rlay.protocol.refusal import Refusal
 from rlay.transport.header import ChannelFacts
+from rlay.transport.slot_channel import SlotGeometry
 from rlay.transport.stores import End
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Mirror:
     Attributes:
         name: Of the channel here; with the prefix of its own machine.
         end: The server end.
+        facts: What the channel's header says.
         link: Over which its server can be reached; None while that is down.
         session: The session with a client here; None where there is none.
     """
@@ -38,6 +40,7 @@ class Mirror:
         """Take over the server end of a channel."""
         self.name = end.name
         self.end = end
+        self.facts: ChannelFacts = end.facts
         self.link: Link | None = None
         self.session: Session | None = None
         self._registry = registry
@@ -51,11 +54,6 @@ class Mirror:
         self._window: TimerHandle | None = None
         rung = self._rung
         end.bell.listen(lambda: registry.contain(self, rung))
-
-    @property
-    def facts(self) -> ChannelFacts:
-        """What the channel's header says."""
-        return self.end.facts
 
     @property
     def machine(self) -> str:
@@ -304,9 +302,7 @@ class Mirror:
             return
         if ARMED:
             reach("slots.made")
-        self.session = Session(
-            self.end, End.SERVER, memory, geometry, ids, self._registry.counts
-        )
+        self.session = self._cover(memory, geometry, ids)
         self._registry.counts.sessions += 1
         self._ended = None
         if self.link is not None:
@@ -320,6 +316,9 @@ class Mirror:
             self.end.peer.who,
             extra={"channel": self.name},
         )
+
+    def _cover(self, memory: memoryview, geometry: SlotGeometry, ids: Ids) -> Session:
+        return self._registry.cover(self.end, End.SERVER, memory, geometry, ids)
 
     def _close_at_other_side(self, ids: Ids) -> None:
         if self.link is not None:
@@ -395,9 +394,7 @@ class Mirror:
         elif ids[1] and self.end.finish_answer(ids):
             try:
                 memory, geometry = self.end.open_slots(header.generation)
-                self.session = Session(
-                    self.end, End.SERVER, memory, geometry, ids, self._registry.counts
-                )
+                self.session = self._cover(memory, geometry, ids)
                 _log.info(
                     "took over the session on %r",
                     self.name,

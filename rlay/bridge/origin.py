@@ -302,7 +302,7 @@ class Origin:
 
     def _cover(self, end: BridgeClient, ids: Ids) -> Session:
         memory, geometry = end.open_slots(end.header.generation)
-        return Session(end, End.CLIENT, memory, geometry, ids, self._registry.counts)
+        return self._registry.cover(end, End.CLIENT, memory, geometry, ids)
 
     # ------------------------------------------------------------ the end of a session
 

@@ -8,13 +8,15 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from rlay.bridge.ends import BridgeServer
+from rlay.bridge.ends import BridgeEnd, BridgeServer
 from rlay.bridge.inotify import CLOSE_WRITE, CREATED, REMOVED, Inotify
 from rlay.bridge.metrics import Counts
 from rlay.bridge.mirror import Mirror
 from rlay.bridge.offers import Offers
 from rlay.bridge.origin import Origin
 from rlay.bridge.questions import Questions
+from rlay.bridge.session import Session
+from rlay.bridge.wakefulness import Wakefulness
 from rlay.errors import (
     ChannelBusy,
     ChannelNoSpace,
@@ -38,6 +40,8 @@ from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelHeader
+from rlay.transport.slot_channel import SlotGeometry
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ LOCAL_WINDOW_S: Final = 1.0
 """How long a session waits for a direct peer whose process is on this machine: if that
 lived it would be back at once."""
 _FEW: Final = 64
+_IDLE_TICKS: Final = 4
 _CODES: Final[tuple[tuple[type[RLayError], ErrorCode], ...]] = (
     (ChannelBusy, ErrorCode.BUSY),
     (ChannelNoSpace, ErrorCode.NO_SPACE),
@@ -126,8 +131,10 @@ class Registry:
         self.questions = Questions(self)
         self._max_channels = max_channels
         self._scans = False  # soon
+        self._tick = 0
         self._is_gone = self._closed = False
         self._left_alone: dict[str, tuple[int, int]] = {}
+        self._wakefulness = Wakefulness(loop, WaitPolicy.bridged())
         self._inotify = Inotify(loop)
         self._inotify.watch(self.root, CREATED | REMOVED, self.scan)
 
@@ -190,10 +197,19 @@ class Registry:
         return [*self.origins.values(), *self.mirrors.values()]
 
     def tick(self) -> None:
-        """Look at everything once: what an event did not tell is found here."""
-        self.scan()
+        """Look around: what an event did not tell is found here.
+
+        Sessions are looked at each time, channels without one more rarely: there may be
+        a thousand of them, and nobody waits.
+        """
+        self._find_new()
+        self._tick = (self._tick + 1) % _IDLE_TICKS
         for holder in self.holders():
-            self._look(holder)
+            if (
+                holder.session is not None
+                or hash(holder.name) % _IDLE_TICKS == self._tick
+            ):
+                self._look(holder)
         self.offers.again(self.loop.time())
 
     def _scan_soon(self) -> None:
@@ -207,6 +223,12 @@ class Registry:
 
     def scan(self) -> None:
         """Look for channels that came and went."""
+        for origin in list(self.origins.values()):
+            if not origin.is_current:
+                self._look(origin)
+        self._find_new()
+
+    def _find_new(self) -> None:
         if self._closed:
             return
         try:
@@ -215,9 +237,6 @@ class Registry:
             _log.warning("cannot look for channels: %s", error)
             return
         self._tell_if_gone()
-        for origin in list(self.origins.values()):
-            if not origin.is_current:
-                self._look(origin)
         for name in names:
             if name not in self.origins and not self._is_mirrored(name):
                 self._found(name)
@@ -325,6 +344,18 @@ class Registry:
             del self.origins[origin.name]
             _log.info("channel %r is gone", origin.name, extra={"channel": origin.name})
             self._scan_soon()  # its name may be another's already
+
+    def cover(
+        self,
+        end: BridgeEnd,
+        side: End,
+        memory: memoryview,
+        geometry: SlotGeometry,
+        ids: tuple[int, int],
+    ) -> Session:
+        """Return a session over mapped slots; arguments as of :class:`Session`."""
+        counts, wakefulness = self.counts, self._wakefulness
+        return Session(end, side, memory, geometry, ids, counts, wakefulness)
 
     # -------------------------------------------------------------------------- links
 

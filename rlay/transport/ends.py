@@ -20,8 +20,9 @@ from rlay.transport.header import ChannelHeader, EndLine
 from rlay.transport.peers import OwnEnd
 from rlay.transport.slot_channel import make_ring
 from rlay.transport.slots import SlotReader, SlotWriter
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End, Store
-from rlay.transport.waiting import Patience, WaitPolicy, own_bell_kind
+from rlay.transport.waiting import Patience, own_bell_kind
 
 CAPABILITIES = (
     Capability.FIFO

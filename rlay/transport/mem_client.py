@@ -14,8 +14,8 @@ from rlay.transport.header import ChannelFacts, ChannelHeader
 from rlay.transport.peers import Deadline, PeerWatch, connecting
 from rlay.transport.refusals import refusal_error
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End, Store
-from rlay.transport.waiting import WaitPolicy
 
 Ids = tuple[int, int]
 

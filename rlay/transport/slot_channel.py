@@ -21,8 +21,9 @@ from rlay.transport.forks import close_in_child
 from rlay.transport.header import EndLine
 from rlay.transport.peers import PeerWatch
 from rlay.transport.slots import SlotReader, SlotWriter
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End, Store
-from rlay.transport.waiting import Patience, WaitPolicy
+from rlay.transport.waiting import Patience
 
 _PARTS: Final = at.PARTS_WORD
 
@@ -162,10 +163,8 @@ class SlotChannel:
         # The header of a whole message has 32 bits for its size.
         self.max_message_bytes = min(max_message_bytes, UINT32_MASK)
         if policy is None:
-            bridged = (
-                peer.holder == Holder.BRIDGE
-            )  # its answer takes longer than a spin
-            policy = WaitPolicy(0) if bridged else WaitPolicy.default()
+            bridged = peer.holder == Holder.BRIDGE
+            policy = WaitPolicy.bridged() if bridged else WaitPolicy.default()
         request = (geometry.request_offset, geometry.request_capacity)
         reply = (geometry.reply_offset, geometry.reply_capacity)
         outgoing, incoming = (request, reply) if end is End.CLIENT else (reply, request)

@@ -25,7 +25,8 @@ from rlay.protocol.slot_layout import (
 )
 from rlay.transport.ordering import STORES_ARE_ORDERED, make_fence
 from rlay.transport.parts import Assembly
-from rlay.transport.waiting import Patience, WaitPolicy, make_wait
+from rlay.transport.spinning import WaitPolicy
+from rlay.transport.waiting import Patience, make_wait
 
 Ring = Callable[[int], None]
 """Wakes who sleeps on the word at this offset of the slot."""

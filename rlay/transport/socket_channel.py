@@ -17,7 +17,8 @@ from rlay.transport.slots import SlotReader, SlotWriter, Wait
 from rlay.transport.socket_link import SocketLink
 from rlay.transport.socket_slots import PrivateSlot, SocketSlots
 from rlay.transport.socket_watch import SocketWatch
-from rlay.transport.waiting import Patience, WaitPolicy
+from rlay.transport.spinning import Spin, WaitPolicy
+from rlay.transport.waiting import Patience
 
 _NO_SPIN: Final = WaitPolicy(0)
 _UNCHECKED: Final = 32
@@ -57,19 +58,20 @@ class SocketChannel:
         self.forked = False
         self.max_message_bytes = min(max_message_bytes, UINT32_MASK)
         outgoing, incoming = slots.outgoing, slots.incoming
+        policy = WaitPolicy.bridged()
         self._writer = SlotWriter(
             outgoing.memory,
             outgoing.capacity,
             slots.send_published,
             _NO_SPIN,
-            _make_wait(link, slots, outgoing, TAKEN_WORD),
+            _make_wait(link, slots, outgoing, TAKEN_WORD, policy),
         )
         self._reader = SlotReader(
             incoming.memory,
             incoming.capacity,
             slots.send_taken,
             _NO_SPIN,
-            _make_wait(link, slots, incoming, PUBLISHED_WORD),
+            _make_wait(link, slots, incoming, PUBLISHED_WORD, policy),
         )
         self._link, self._slots = link, slots
         self.outgoing = self._writer.buffers
@@ -113,13 +115,24 @@ class SocketChannel:
 
 
 def _make_wait(
-    link: SocketLink, slots: SocketSlots, slot: PrivateSlot, index: int
+    link: SocketLink,
+    slots: SocketSlots,
+    slot: PrivateSlot,
+    index: int,
+    policy: WaitPolicy,
 ) -> Wait:
     """Return a function that drives the link until a word has changed."""
     words, pump = slot.words, link.pump
+    look = Spin(policy).until if policy.spin_ns else None
 
     def wait(expected: int, patience: Patience) -> None:
+        def has_changed() -> bool:
+            pump(0.0)
+            return words[index] != expected
+
         slots.send_pending()
+        if look is not None and look(has_changed):
+            return
         slice_s = patience.start()
         unchecked = 0
         while words[index] == expected:

@@ -8,25 +8,17 @@ slices: between two slices the caller looks whether the peer is alive and whethe
 time is up, and Python runs its signal handlers.
 """
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-from rlay.errors import ChannelError
 from rlay.protocol.constants import BellKind
 from rlay.transport import futex
+from rlay.transport.spinning import LONG_YIELD_NS, SpinGate, WaitPolicy, give_way_of
 
 SLICE_S: Final = 0.05
 """Longest sleep between two looks: a dead peer is seen within twice this time."""
-DEFAULT_SPIN_US: Final = 50
-"""After ipc.md: longer gains nothing, and takes a core from whoever needs it."""
 _BURST: Final = range(8)
-_LONG_YIELD_NS: Final = 500_000
-"""A time slice is milliseconds; a peer that works so long may as well be slept for."""
-_FIRST_PENALTY: Final = 16
-_LAST_PENALTY: Final = 4096
 _POLL_FIRST_S: Final = 50e-6
 _POLL_LAST_S: Final = 1e-3
 
@@ -39,40 +31,6 @@ class Patience(Protocol):
 
     def check(self) -> float:
         """Return the next slice in seconds, or raise where waiting is of no use."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitPolicy:
-    """How an end waits.
-
-    Attributes:
-        spin_ns: How long to look before sleeping.
-        yields: Whether to call ``sched_yield`` between bursts of looking.
-    """
-
-    spin_ns: int
-    yields: bool = True
-
-    @classmethod
-    def default(cls) -> "WaitPolicy":
-        """Return the policy for this machine: no spin where it has one CPU.
-
-        ``RLAY_SPIN_US`` overrides the budget, in microseconds.
-
-        Raises:
-            ChannelError: ``RLAY_SPIN_US`` is no number.
-        """
-        named = os.environ.get("RLAY_SPIN_US")
-        if named:
-            try:
-                return cls(max(0, int(float(named) * 1000)))
-            except (ValueError, OverflowError):
-                raise ChannelError(
-                    f"RLAY_SPIN_US is a number of microseconds, not {named!r}"
-                ) from None
-        # Not the CPUs that this process may use: each end may be pinned to one of its
-        # own, and neither knows to which the other one is (docs/decisions/0003).
-        return cls(DEFAULT_SPIN_US * 1000 if (os.cpu_count() or 1) > 1 else 0)
 
 
 def own_bell_kind() -> BellKind:
@@ -158,32 +116,29 @@ def make_wait(
 def _make_look(word: memoryview, policy: WaitPolicy) -> Callable[[int], bool]:
     """Return a function that looks at ``word`` for as long as that pays.
 
-    It says whether the word is no longer ``expected``. A yield that takes long gave
-    the core to a stranger for a whole time slice, where a sleeper would have been
-    woken at once: the next waits then sleep without a look, twice as many each time
-    that it happens again.
+    It says whether the word is no longer ``expected``.
     """
     spin_ns, burst, now_ns = policy.spin_ns, _BURST, time.perf_counter_ns
-    give_way = os.sched_yield if policy.yields and hasattr(os, "sched_yield") else _stay
-    skip, penalty = 0, _FIRST_PENALTY
+    gate, give_way = SpinGate(policy), give_way_of(policy)
 
     def look(expected: int) -> bool:
-        nonlocal skip, penalty
-        if skip:
-            skip -= 1
+        if gate.skips:
+            gate.skips -= 1
             return False
         until = now_ns() + spin_ns
         while True:
             for _ in burst:
                 if word[0] != expected:
-                    penalty = _FIRST_PENALTY
+                    if gate.failures:
+                        gate.paid()
                     return True
             before = now_ns()
             if before >= until:
+                gate.failed()
                 return False
             give_way()
-            if now_ns() - before > _LONG_YIELD_NS:
-                skip, penalty = penalty, min(2 * penalty, _LAST_PENALTY)
+            if now_ns() - before > LONG_YIELD_NS:
+                gate.starved()
                 return word[0] != expected
 
     return look
@@ -197,7 +152,3 @@ def _check(patience: Patience, word: memoryview, expected: int) -> float:
         if word[0] == expected:
             raise
         return 0.0
-
-
-def _stay() -> None:
-    """Stand in where a system has no sched_yield."""

@@ -18,7 +18,7 @@ from rlay.protocol.slot_layout import slot_bytes
 from rlay.protocol.spaces import encode_space, pack_space
 from rlay.protocol.values import decode_value, encode_value
 from rlay.transport.slots import SlotWriter
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 from tests.conformance import cases, frame_cases
 from tests.conformance.messages import new_buffer, write
 from tests.conformance.notation import to_json

@@ -24,7 +24,7 @@ from rlay.protocol.reports import ReportWriter
 from rlay.transport.header import ChannelFacts, ChannelHeader, EndLine
 from rlay.transport.slot_channel import SlotGeometry
 from rlay.transport.slots import SlotReader, SlotWriter
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 from tests.conformance import cases
 
 _POLICY = WaitPolicy(0)

@@ -32,7 +32,7 @@ from rlay.protocol.spaces import decode_space, encode_space, pack_space, unpack_
 from rlay.protocol.values import decode_value, encode_value
 from rlay.transport.peers import Deadline
 from rlay.transport.slots import SlotReader, SlotWriter
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 from tests.conformance import cases, frame_cases, make_vectors
 from tests.conformance.cases import Message
 from tests.conformance.messages import new_buffer, read, write

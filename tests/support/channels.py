@@ -19,8 +19,8 @@ from rlay.transport.slot_channel import SlotChannel
 from rlay.transport.socket_channel import SocketChannel
 from rlay.transport.socket_client import SocketClient
 from rlay.transport.socket_server import SocketServer
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End
-from rlay.transport.waiting import WaitPolicy
 from tests.support.hub import Hub
 
 INCARNATION, SESSION = 0x1122334455667788, 0x99AABBCCDDEEFF00

@@ -7,7 +7,7 @@ import pytest
 from rlay.protocol.constants import BellKind
 from rlay.testing.contract import CHECKS, check_channel
 from rlay.transport import futex
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 from tests.support.channels import in_process_pair, mapped_pair
 
 

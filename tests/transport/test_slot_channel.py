@@ -21,8 +21,8 @@ from rlay.transport.memory_store import MemoryStore
 from rlay.transport.peers import PeerWatch
 from rlay.transport.slot_channel import SlotChannel, SlotGeometry, make_ring
 from rlay.transport.slots import SlotReader
+from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End
-from rlay.transport.waiting import WaitPolicy
 from tests.support.channels import (
     exchange,
     in_process_pair,
@@ -177,8 +177,8 @@ def _channel(store, policy=None, **options):
     )
 
 
-def test_no_spin_behind_a_bridge(monkeypatch):
-    """An end whose peer is behind a bridge sleeps at once."""
+def test_an_end_looks_for_longer_behind_a_bridge(monkeypatch):
+    """An answer over a bridge takes longer, and may be too far away for any look."""
     policies = []
 
     def note(slot, capacity, ring, policy):
@@ -188,12 +188,13 @@ def test_no_spin_behind_a_bridge(monkeypatch):
     original = SlotReader
     monkeypatch.setattr(slot_channel, "SlotReader", note)
     monkeypatch.setattr(WaitPolicy, "default", lambda: WaitPolicy(50_000))
+    monkeypatch.setattr(WaitPolicy, "bridged", lambda: WaitPolicy(400_000))
     for holder in (Holder.PROCESS, Holder.BRIDGE):
         store = MemoryStore("x")
         struct.pack_into("<I", store.header, 128 + 8, holder)
         _channel(store)
     _channel(MemoryStore("x"), WaitPolicy(7))
-    assert policies == [WaitPolicy(50_000), WaitPolicy(0), WaitPolicy(7)]
+    assert policies == [WaitPolicy(50_000), WaitPolicy(400_000), WaitPolicy(7)]
 
 
 def test_limit_is_at_most_what_a_header_can_say():

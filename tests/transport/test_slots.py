@@ -11,7 +11,7 @@ from rlay.errors import DecodeError, MessageTooLarge, RLayError, StepTimeout
 from rlay.protocol.slot_layout import slot_bytes
 from rlay.transport import ordering, slots
 from rlay.transport.slots import SlotReader, SlotWriter
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 
 CAPACITY = 64
 PUBLISHED, TAKEN_BELL, TAKEN, PUBLISHED_BELL = 0, 4, 128, 132

@@ -3,14 +3,14 @@
 import mmap
 import os
 import threading
-import time
 
 import pytest
 
-from rlay.errors import ChannelError, StepTimeout
+from rlay.errors import StepTimeout
 from rlay.protocol.constants import BellKind
-from rlay.transport import futex, waiting
-from rlay.transport.waiting import WaitPolicy, make_sleep, make_wait, own_bell_kind
+from rlay.transport import futex
+from rlay.transport.spinning import WaitPolicy
+from rlay.transport.waiting import make_sleep, make_wait, own_bell_kind
 
 WORD, BELL = 0, 64
 
@@ -51,42 +51,6 @@ class Patience:
 
 def _wait_for(memory, policy=WaitPolicy(0)):  # noqa: B008 - it is frozen
     return make_wait(memory, WORD, BELL, lambda: None, policy)
-
-
-# ------------------------------------------------------------------------ policy
-
-
-@pytest.mark.parametrize(
-    ("cpus", "spin_ns"), [(None, 0), (1, 0), (2, 50_000), (64, 50_000)]
-)
-def test_policy_spins_only_on_a_machine_of_several_cpus(monkeypatch, cpus, spin_ns):
-    """With one CPU a spin keeps the peer from running; some systems know no number."""
-    monkeypatch.delenv("RLAY_SPIN_US", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
-    assert WaitPolicy.default() == WaitPolicy(spin_ns)
-
-
-def test_policy_of_a_pinned_process_spins_too(monkeypatch):
-    """The other end may be pinned as well, to a CPU of its own."""
-    monkeypatch.delenv("RLAY_SPIN_US", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    assert WaitPolicy.default() == WaitPolicy(50_000)
-
-
-@pytest.mark.parametrize(("text", "spin_ns"), [("0", 0), ("7.5", 7500), ("-3", 0)])
-def test_policy_is_overridden_by_the_environment(monkeypatch, text, spin_ns):
-    """RLAY_SPIN_US is in microseconds."""
-    monkeypatch.setenv("RLAY_SPIN_US", text)
-    assert WaitPolicy.default() == WaitPolicy(spin_ns)
-
-
-@pytest.mark.parametrize("text", ["fast", "nan", "inf"])
-def test_policy_that_is_no_number_is_an_error(monkeypatch, text):
-    """A mistake in RLAY_SPIN_US is told with its name and value."""
-    monkeypatch.setenv("RLAY_SPIN_US", text)
-    with pytest.raises(ChannelError, match=f"RLAY_SPIN_US.*{text}"):
-        WaitPolicy.default()
 
 
 def test_bell_is_what_this_system_can_hear(sleep_kind):
@@ -206,28 +170,3 @@ def test_spin_without_sched_yield_works(memory, monkeypatch):
     monkeypatch.delattr(os, "sched_yield", raising=False)
     with pytest.raises(StepTimeout):
         _wait_for(memory, WaitPolicy(100_000))(0, Patience(1))
-
-
-def test_a_yield_that_takes_long_makes_the_next_waits_sleep_at_once(monkeypatch):
-    """A stranger had the core for a slice: waits go without looking for a while."""
-    yields: list[None] = []
-
-    def long_yield() -> None:
-        yields.append(None)
-        until = time.perf_counter_ns() + 2 * waiting._LONG_YIELD_NS
-        while time.perf_counter_ns() < until:
-            pass
-
-    monkeypatch.setattr(os, "sched_yield", long_yield)
-    word = memoryview(bytearray(4)).cast("I")
-    look = waiting._make_look(word, WaitPolicy(50_000))
-    assert not look(0)
-    assert len(yields) == 1
-    for _ in range(waiting._FIRST_PENALTY):
-        assert not look(0)
-    assert len(yields) == 1
-    assert not look(0)
-    assert len(yields) == 2
-    for _ in range(2 * waiting._FIRST_PENALTY):
-        assert not look(0)
-    assert len(yields) == 2
