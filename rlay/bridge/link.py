@@ -101,6 +101,7 @@ class Link:
         self.on_up: Callable[[Link], None] = lambda link: None
         self._greeting: DialerGreeting | ListenerGreeting | None = greeting
         self._registry = registry
+        self._moved = registry.wakefulness.moved
         self._decoder = FrameDecoder(self._place, self._deliver)
         self._flushes = False  # soon
         self._last_number = -1 if dialed else 0
@@ -164,6 +165,7 @@ class Link:
             PeerLost: The connection broke.
             RemoteProtocolError: The message is not sound.
         """
+        self._moved()
         if len(self.sessions) > 1:
             self.sender.enqueue(session)
         else:
@@ -190,6 +192,7 @@ class Link:
         try:
             if self.ended is None and self.stream.flush_layers():
                 self.sender.flush()
+                self._moved()
         except Exception as error:
             self.end(self._known(error))
 
@@ -201,7 +204,7 @@ class Link:
             if stream.layers:
                 goes_on = stream.read_layered(decoder.feed)
             else:
-                goes_on = stream.read(decoder.buffer, decoder.received)
+                goes_on = stream.read(decoder.buffer, decoder.behind, decoder.received)
         except Exception as error:
             self.end(self._known(error))
             return
@@ -210,6 +213,8 @@ class Link:
         else:
             if stream.got != got:  # a large frame may take long to come whole
                 self.heard_at = time.monotonic()
+                if self.sessions:
+                    self._moved()
             self.flush()
 
     def feed(self, data: bytes) -> None:

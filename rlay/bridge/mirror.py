@@ -318,7 +318,8 @@ class Mirror:
         )
 
     def _cover(self, memory: memoryview, geometry: SlotGeometry, ids: Ids) -> Session:
-        return self._registry.cover(self.end, End.SERVER, memory, geometry, ids)
+        counts = self._registry.counts
+        return Session(self.end, End.SERVER, memory, geometry, ids, counts)
 
     def _close_at_other_side(self, ids: Ids) -> None:
         if self.link is not None:

@@ -302,7 +302,7 @@ class Origin:
 
     def _cover(self, end: BridgeClient, ids: Ids) -> Session:
         memory, geometry = end.open_slots(end.header.generation)
-        return self._registry.cover(end, End.CLIENT, memory, geometry, ids)
+        return Session(end, End.CLIENT, memory, geometry, ids, self._registry.counts)
 
     # ------------------------------------------------------------ the end of a session
 

@@ -8,14 +8,13 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from rlay.bridge.ends import BridgeEnd, BridgeServer
+from rlay.bridge.ends import BridgeServer
 from rlay.bridge.inotify import CLOSE_WRITE, CREATED, REMOVED, Inotify
 from rlay.bridge.metrics import Counts
 from rlay.bridge.mirror import Mirror
 from rlay.bridge.offers import Offers
 from rlay.bridge.origin import Origin
 from rlay.bridge.questions import Questions
-from rlay.bridge.session import Session
 from rlay.bridge.wakefulness import Wakefulness
 from rlay.errors import (
     ChannelBusy,
@@ -40,7 +39,6 @@ from rlay.protocol.names import check_name
 from rlay.transport.directory import ChannelDirectory
 from rlay.transport.file_store import FileStore
 from rlay.transport.header import ChannelHeader
-from rlay.transport.slot_channel import SlotGeometry
 from rlay.transport.spinning import WaitPolicy
 from rlay.transport.stores import End
 
@@ -99,6 +97,7 @@ class Registry:
         links: All links that are up.
         offers: Channels of other machines.
         questions: Answers direct peers.
+        wakefulness: Keeps the loop awake while messages follow one another.
     """
 
     def __init__(
@@ -134,7 +133,7 @@ class Registry:
         self._tick = 0
         self._is_gone = self._closed = False
         self._left_alone: dict[str, tuple[int, int]] = {}
-        self._wakefulness = Wakefulness(loop, WaitPolicy.bridged())
+        self.wakefulness = Wakefulness(loop, WaitPolicy.bridged())
         self._inotify = Inotify(loop)
         self._inotify.watch(self.root, CREATED | REMOVED, self.scan)
 
@@ -344,18 +343,6 @@ class Registry:
             del self.origins[origin.name]
             _log.info("channel %r is gone", origin.name, extra={"channel": origin.name})
             self._scan_soon()  # its name may be another's already
-
-    def cover(
-        self,
-        end: BridgeEnd,
-        side: End,
-        memory: memoryview,
-        geometry: SlotGeometry,
-        ids: tuple[int, int],
-    ) -> Session:
-        """Return a session over mapped slots; arguments as of :class:`Session`."""
-        counts, wakefulness = self.counts, self._wakefulness
-        return Session(end, side, memory, geometry, ids, counts, wakefulness)
 
     # -------------------------------------------------------------------------- links
 

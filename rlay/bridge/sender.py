@@ -23,7 +23,7 @@ MAX_CONTROL_PENDING_BYTES: Final = 4 * 2**20
 """A thousand announcements are a tenth of it: who lets more wait does not read."""
 MAX_PIECES_PENDING_BYTES: Final = 2 * MAX_GREETING_BYTES
 """Greetings of sessions: two of the largest."""
-_BATCH_BYTES: Final = 64 * 1024
+_BATCH_BYTES: Final = 4 * MAX_BODY_BYTES
 _BATCH_MESSAGES: Final = 32
 Write = Callable[[Sequence[bytes | memoryview]], int]
 """Gives buffers to the socket; returns how many bytes it took, 0 if it is full."""
@@ -189,8 +189,8 @@ class Sender:
     def _next_batch(self) -> list[bytes | memoryview]:
         batch: list[bytes | memoryview] = self._next_control() if self._control else []
         size = 0
-        for _ in range(min(len(self._jobs), _BATCH_MESSAGES)):
-            if size >= _BATCH_BYTES:
+        for _ in range(_BATCH_MESSAGES):
+            if size >= _BATCH_BYTES or not self._jobs:
                 break
             size += self._add_piece(batch)
         return batch

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.metrics import Counts
 from rlay.bridge.slot_ports import Inlet, Outlet, Ring
-from rlay.bridge.wakefulness import Wakefulness
 from rlay.errors import RLayError
 from rlay.protocol import slot_layout as at
 from rlay.protocol.frames import Frame, FrameType, pack_frame, pack_header
@@ -41,7 +40,6 @@ class Session:
         geometry: SlotGeometry,
         ids: Ids,
         counts: Counts,
-        wakefulness: Wakefulness,
     ) -> None:
         """Cover the mapped slots.
 
@@ -52,7 +50,6 @@ class Session:
             geometry: Where they lie in it.
             ids: Incarnation and session.
             counts: What is counted.
-            wakefulness: Of the bridge; it is told of each message.
         """
         self.ids = ids
         self.name = end.name
@@ -62,7 +59,6 @@ class Session:
         self._asked_at = 0.0
         self._side = side
         self._counts = counts
-        self._moved = wakefulness.moved
         self._incarnation, self._session = ids
         request = (geometry.request_offset, geometry.request_capacity)
         reply = (geometry.reply_offset, geometry.reply_capacity)
@@ -152,7 +148,6 @@ class Session:
             self._counts.messages[self._direction] += 1
             self._asked_at = time.monotonic()
             link.send(self)
-            self._moved()
             return
         taken = self.inlet.untold()
         if taken is not None:
@@ -205,7 +200,6 @@ class Session:
                 reach("message.placed")
             self.outlet.mark_answered()
             self.inlet.publish(frame.publication)
-            self._moved()
             if self._side is End.SERVER:  # what came is a reply
                 took_s = time.monotonic() - self._asked_at
                 self._counts.step_times.add(took_s)

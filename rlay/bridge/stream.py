@@ -195,9 +195,12 @@ class Stream:
     # -------------------------------------------------------------------- reading
 
     def read(
-        self, buffer: Callable[[], memoryview], received: Callable[[int], None]
+        self,
+        buffer: Callable[[], memoryview],
+        behind: Callable[[], memoryview | None],
+        received: Callable[[int], None],
     ) -> bool:
-        """Receive into what ``buffer`` returns, and say how much; plain sockets only.
+        """Receive into two buffers, and say how much; plain sockets only.
 
         Returns:
             False where the peer has ended the stream.
@@ -205,11 +208,16 @@ class Stream:
         Raises:
             PeerLost: The connection broke.
         """
-        recv_into = self.sock.recv_into
+        recv_into, recvmsg_into = self.sock.recv_into, self.sock.recvmsg_into
         for _ in range(_READS):
-            room = buffer()
+            room, more = buffer(), behind()
+            wanted = len(room)
             try:
-                size = recv_into(room)
+                if more is None:
+                    size = recv_into(room)
+                else:
+                    wanted += len(more)
+                    size = recvmsg_into((room, more))[0]
             except (BlockingIOError, InterruptedError):
                 return True
             except OSError as error:
@@ -220,7 +228,7 @@ class Stream:
             received(size)
             if self._fd < 0 or self.paused:  # what came ended or paused the link
                 return True
-            if size < len(room):
+            if size < wanted:
                 break
         self._look_whether_broken()
         return True

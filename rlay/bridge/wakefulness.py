@@ -1,4 +1,4 @@
-"""How long the loop of a bridge stays awake after it has moved a message."""
+"""How long the loop of a bridge stays awake after it has moved something."""
 
 import time
 from asyncio import AbstractEventLoop
@@ -29,7 +29,7 @@ class Wakefulness:
         self._until = 0
 
     def moved(self) -> None:
-        """Take note that a message was moved: the next one may follow soon."""
+        """Take note that a message, or a piece, was moved: more may follow soon."""
         self._moved = True
         if self._awake or not self._spin_ns:
             return

@@ -336,6 +336,16 @@ class FrameDecoder:
             return self._body[self._filled :]
         return self._room[self._end :]
 
+    def behind(self) -> memoryview | None:
+        """Return where the header behind the body in :meth:`buffer` may go with it.
+
+        None where :meth:`buffer` is no body. A large message comes in pieces: with
+        this each costs one system call.
+        """
+        if self._frame is None or self._begin != self._end:
+            return None
+        return self._room[:FRAME_HEADER_BYTES]
+
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes that came another way; raises as :meth:`received`."""
         view = memoryview(data)
@@ -347,7 +357,10 @@ class FrameDecoder:
             self.received(size)
 
     def received(self, size_bytes: int) -> None:
-        """Take note that so much came into :meth:`buffer`, and deliver what is whole.
+        """Take note of how much came, and deliver what is whole.
+
+        Args:
+            size_bytes: Into :meth:`buffer`, and what exceeds that into :meth:`behind`.
 
         Raises:
             DecodeError: The stream holds no frames. DamagedFrame: a CRC is wrong.
@@ -355,9 +368,12 @@ class FrameDecoder:
             MessageTooLarge: A length exceeds its limit. Nothing was taken for it.
         """
         if self._frame is not None and self._begin == self._end:
-            self._filled += size_bytes
+            lacking = len(self._body) - self._filled
+            self._filled += min(size_bytes, lacking)
             self._finish()
-            return
+            size_bytes -= lacking
+            if size_bytes <= 0:
+                return
         self._end += size_bytes
         if self._frame is None:
             self._deliver_whole()

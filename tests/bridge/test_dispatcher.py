@@ -22,6 +22,7 @@ class Registry:
         self.counts = Counts()
         self.calls = []
         self.offers = self.questions = self
+        self.wakefulness = SimpleNamespace(moved=lambda: None)
 
     def code_of(self, error):
         return ErrorCode.PROTOCOL
@@ -173,6 +174,7 @@ def test_fault_of_this_program_ends_the_link_alone(caplog):
         )
         registry = SimpleNamespace(
             counts=Counts(),
+            wakefulness=SimpleNamespace(moved=lambda: None),
             questions=SimpleNamespace(answer=fail),
             code_of=lambda error: ErrorCode.PROTOCOL,
         )

@@ -12,6 +12,12 @@ from rlay.errors import PeerLost
 from tests.bridge.peers import until
 
 LIMIT_S = 20.0
+
+
+def _no_more():
+    """Receive into one buffer only."""
+
+
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -48,7 +54,7 @@ def test_reset_behind_bytes_is_noticed_at_once(runner, ends, data, layered):
                 if layered:
                     stream.read_layered(lambda data: None)
                 else:
-                    stream.read(lambda: buffer, lambda size: None)
+                    stream.read(lambda: buffer, _no_more, lambda size: None)
             except PeerLost as error:
                 if not broken.done():
                     broken.set_result(str(error))
@@ -74,7 +80,7 @@ def test_read_after_the_stream_was_closed_by_what_came_returns():
     stream = Stream(loop, ours)
     room = memoryview(bytearray(64))
     theirs.sendall(b"goodbye")
-    assert stream.read(lambda: room, lambda size: stream.close())
+    assert stream.read(lambda: room, _no_more, lambda size: stream.close())
     assert ours.fileno() == -1
     theirs.close()
     loop.close()
@@ -146,7 +152,7 @@ def test_paused_stream_reads_nothing_for_a_while(runner, ends):
         sizes: list[int] = []
 
         def ready():
-            stream.read(lambda: buffer, sizes.append)
+            stream.read(lambda: buffer, _no_more, sizes.append)
 
         stream.listen(ready, lambda: None)
         stream.pause(0.05)
