@@ -64,6 +64,7 @@ class Sender:
         self._jobs: deque[_Job] = deque()
         self._behind: dict[Session, bytes] = {}
         self._rest: list[bytes | memoryview] = []
+        self._last_in_rest: list[Session] = []  # whose messages end in it
         self.crc = False
         self.stalled_since: float | None = None
 
@@ -120,12 +121,13 @@ class Sender:
         crc = zlib.crc32(message) if self.crc else None
         batch = (session.head(0, size, size, crc), message)
         sent = self._write(batch)
-        session.outlet.sent = session.outlet.queued
         if sent == FRAME_HEADER_BYTES + size:
+            session.outlet.sent = session.outlet.queued
             if ARMED:
                 reach("message.sent")
             return
         self._rest = _without(batch, sent)
+        self._last_in_rest.append(session)
         self._wait()
 
     def behind(self, session: "Session", frame: bytes) -> None:
@@ -139,6 +141,7 @@ class Sender:
         """Forget what the session has not sent."""
         self._jobs = deque(job for job in self._jobs if job.session is not session)
         self._behind.pop(session, None)
+        self._last_in_rest = [one for one in self._last_in_rest if one is not session]
         # A frame that is half out must go on, and its slot may get another use now.
         self._rest = [bytes(buffer) for buffer in self._rest]
 
@@ -173,11 +176,18 @@ class Sender:
             if size:
                 self.stalled_since = None
             self._rest = _without(batch, size)
+            if not self._rest:
+                self._note_sent()
             if ARMED and not self._rest:
                 reach("piece.sent" if self._jobs else "message.sent")
             if self._rest:
                 self._wait()
                 return
+
+    def _note_sent(self) -> None:
+        for session in self._last_in_rest:
+            session.outlet.sent = session.outlet.queued
+        self._last_in_rest.clear()
 
     def _wait(self) -> None:
         if self.stalled_since is None:
@@ -227,7 +237,7 @@ class Sender:
         if job.offset < total:
             self._jobs.append(job)
             return size
-        session.outlet.sent = session.outlet.queued
+        self._last_in_rest.append(session)
         behind = self._behind.pop(session, None) if self._behind else None
         if behind is not None:
             batch.append(behind)

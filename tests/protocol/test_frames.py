@@ -231,6 +231,38 @@ def test_receiving_into_the_buffer_is_the_same_as_feeding(sizes):
         assert [body for _, body in receiver.got] == BODIES
 
 
+@given(st.lists(st.integers(1, 300_000), max_size=40))
+def test_receiving_into_two_buffers_is_the_same_as_feeding(sizes):
+    """What exceeds a body may be received with it, into :meth:`behind`."""
+    pieces = [
+        data(bytes([n]) * 70_000, offset=n * 70_000, total=700_000) for n in range(10)
+    ]
+    receiver = Receiver()
+    stream = memoryview(b"".join(pieces))
+    for most in [*sizes, *[300_000] * 30]:
+        behind = receiver.decoder.behind()
+        rooms = [receiver.decoder.buffer(), *([] if behind is None else [behind])]
+        size = got = min(most, sum(map(len, rooms)), len(stream))
+        for room in rooms:
+            part = min(got, len(room))
+            room[:part] = stream[:part]
+            stream, got = stream[part:], got - part
+        receiver.decoder.received(size)
+    assert b"".join(body for _, body in receiver.got) == b"".join(
+        p[64:] for p in pieces
+    )
+
+
+def test_nothing_goes_behind_where_a_header_is_awaited():
+    """Only a body has something behind it that is not to lie in its place."""
+    receiver = Receiver()
+    assert receiver.decoder.behind() is None
+    receiver.decoder.feed(data(bytes(1000), total=2000)[:500])
+    behind = receiver.decoder.behind()
+    assert behind is not None
+    assert len(behind) == 64
+
+
 def test_body_goes_into_its_place():
     """A body lies where it was asked to, and the rest of it is received there."""
     place = bytearray(40_000)
