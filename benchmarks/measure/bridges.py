@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measure import floor
+
 _START_LIMIT_S = 30.0
 _END_LIMIT_S = 15.0
 _LOOK_S = 0.01
@@ -35,13 +37,13 @@ class Helper:
         pid: Of the process.
     """
 
-    def __init__(self, module: str, words: list[str], log: Path) -> None:
-        """Start ``python -m MODULE WORD...``, its stderr going to a file."""
-        self._name = module
+    def __init__(self, command: list[str], log: Path) -> None:
+        """Start a command, its stderr going to a file."""
+        self._name = " ".join(command)
         self._log = log
         with log.open("w") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -121,6 +123,11 @@ class Helper:
             self._process.wait()
 
 
+def start_module(module: str, words: list[str], log: Path) -> Helper:
+    """Start ``python -m MODULE WORD...``, its stderr going to a file."""
+    return Helper([sys.executable, "-m", module, *words], log)
+
+
 class FarBridge:
     """The bridge of the environment's machine alone: who attaches directly needs it.
 
@@ -135,7 +142,7 @@ class FarBridge:
         self._root = Path(directory)
         self.far = str(self._root / "far")
         words = ["--listen", "127.0.0.1:0", "--directory", self.far]
-        bridge = Helper(program, words, self._root / "far.log")
+        bridge = start_module(program, words, self._root / "far.log")
         self.bridges = {"far bridge": bridge}
         self._helpers = [bridge]
         try:
@@ -182,7 +189,7 @@ class Bridges(FarBridge):
             if latency_s:
                 host, port = self._start_proxy(latency_s)
             words = ["--connect", f"{host}:{port}", "--directory", self.near]
-            bridge = Helper(program, words, self._root / "near.log")
+            bridge = start_module(program, words, self._root / "near.log")
             self.bridges["near bridge"] = bridge
             self._helpers.append(bridge)
             bridge.wait_for(_LINKED)
@@ -199,4 +206,4 @@ class Bridges(FarBridge):
 def start_proxy(address: tuple[Any, ...], latency_s: float, root: Path) -> Helper:
     """Start a proxy to ``address`` in a process of its own."""
     words = [str(address[0]), str(address[1]), str(latency_s)]
-    return Helper("measure.proxy", words, root / "proxy.log")
+    return Helper([str(floor.program("delay")), *words], root / "proxy.log")

@@ -1,4 +1,7 @@
-"""Compile and run the C ping-pong, the floor that no other process can go below."""
+"""Compile the programs in C: the ping-pong that nothing goes below, and a late network.
+
+They are compiled with gcc where they are first needed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from measure.placement import placement
 
-_SOURCE = Path(__file__).parent.parent / "floor" / "pingpong.c"
+_SOURCES = Path(__file__).parent.parent / "floor"
 _RUN_TIMEOUT_S = 150
 # Where RLay keeps its channels by default; a disk file would measure write-back.
 SHARED_MEMORY = Path("/dev/shm")
@@ -20,16 +23,19 @@ _build_directory = tempfile.TemporaryDirectory(prefix="rlay-floor-")
 
 
 @cache
-def program() -> Path:
-    """Compile the ping-pong with gcc, once, and return its path.
+def program(name: str) -> Path:
+    """Compile a program of the folder ``floor``, once, and return its path.
+
+    Args:
+        name: Without its ending.
 
     Raises:
         FileNotFoundError: There is no gcc.
         subprocess.CalledProcessError: It does not compile; gcc has said why.
     """
-    target = Path(_build_directory.name) / "pingpong"
+    target, source = Path(_build_directory.name) / name, _SOURCES / f"{name}.c"
     options = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
-    subprocess.run(["gcc", *options, "-o", str(target), str(_SOURCE)], check=True)
+    subprocess.run(["gcc", *options, "-o", str(target), str(source)], check=True)
     return target
 
 
@@ -37,7 +43,7 @@ def command(spec: dict[str, Any]) -> list[str]:
     """Return the command line of one run of the floor."""
     place = placement(spec["placement"])
     words = [
-        str(program()),
+        str(program("pingpong")),
         spec["mode"],
         spec["memory"],
         str(spec["bytes"]),

@@ -17,7 +17,7 @@ import numpy as np
 
 import rlay
 from measure import raw_tcp
-from measure.bridges import Bridges, FarBridge, Helper, start_proxy
+from measure.bridges import Bridges, FarBridge, start_module, start_proxy
 from measure.contenders import (
     Opened,
     draw_actions,
@@ -39,7 +39,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 def _open_raw(spec: dict[str, Any], placement: Placement) -> Opened:
     root = Path(spec["directory"])
     other = {**spec, "cpu": placement.server_cpu}
-    server = Helper("measure.raw_tcp", [json.dumps(other)], root / "raw.log")
+    server = start_module("measure.raw_tcp", [json.dumps(other)], root / "raw.log")
     helpers = [server]
     try:
         address = server.wait_for_address()

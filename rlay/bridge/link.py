@@ -101,7 +101,7 @@ class Link:
         self.on_up: Callable[[Link], None] = lambda link: None
         self._greeting: DialerGreeting | ListenerGreeting | None = greeting
         self._registry = registry
-        self._moved = registry.wakefulness.moved
+        self._wakefulness = registry.wakefulness
         self._decoder = FrameDecoder(self._place, self._deliver)
         self._flushes = False  # soon
         self._last_number = -1 if dialed else 0
@@ -165,7 +165,7 @@ class Link:
             PeerLost: The connection broke.
             RemoteProtocolError: The message is not sound.
         """
-        self._moved()
+        self._wakefulness.sent()
         if len(self.sessions) > 1:
             self.sender.enqueue(session)
         else:
@@ -192,7 +192,7 @@ class Link:
         try:
             if self.ended is None and self.stream.flush_layers():
                 self.sender.flush()
-                self._moved()
+                self._wakefulness.sent()
         except Exception as error:
             self.end(self._known(error))
 
@@ -214,7 +214,7 @@ class Link:
             if stream.got != got:  # a large frame may take long to come whole
                 self.heard_at = time.monotonic()
                 if self.sessions:
-                    self._moved()
+                    self._wakefulness.received()
             self.flush()
 
     def feed(self, data: bytes) -> None:

@@ -14,6 +14,8 @@ from rlay.protocol.frames import Frame, FrameType, pack_frame
 from rlay.protocol.link_messages import Announcement, Ending, Opening, Question
 from tests.bridge.peers import link_and_peer, until
 
+QUIET = SimpleNamespace(sent=lambda: None, received=lambda: None)
+
 
 class Registry:
     """Notes what it is asked for."""
@@ -22,7 +24,7 @@ class Registry:
         self.counts = Counts()
         self.calls = []
         self.offers = self.questions = self
-        self.wakefulness = SimpleNamespace(moved=lambda: None)
+        self.wakefulness = QUIET
 
     def code_of(self, error):
         return ErrorCode.PROTOCOL
@@ -174,7 +176,7 @@ def test_fault_of_this_program_ends_the_link_alone(caplog):
         )
         registry = SimpleNamespace(
             counts=Counts(),
-            wakefulness=SimpleNamespace(moved=lambda: None),
+            wakefulness=QUIET,
             questions=SimpleNamespace(answer=fail),
             code_of=lambda error: ErrorCode.PROTOCOL,
         )

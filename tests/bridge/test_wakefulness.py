@@ -25,7 +25,7 @@ def runner(request):
 @pytest.fixture
 def yields(monkeypatch):
     """Count how often the core is given away: once in each turn that is awake."""
-    seen = []
+    seen: list[None] = []
     monkeypatch.setattr(os, "sched_yield", lambda: seen.append(None))
     monkeypatch.setattr(wakefulness, "LONG_YIELD_NS", 10**12)
     return seen
@@ -38,7 +38,7 @@ def turns_after(runner, yields, wakefulness_of, moves=1, turns=5):
         one = wakefulness_of(asyncio.get_running_loop())
         awake = []
         for _ in range(moves):
-            one.moved()
+            one.received()
             before = len(yields)
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -72,7 +72,7 @@ def test_loop_falls_asleep_when_nothing_comes(runner, yields):
 
     async def scene():
         one = Wakefulness(asyncio.get_running_loop(), WaitPolicy(1_000_000))
-        one.moved()
+        one.received()
         until = time.monotonic() + 20
         while time.monotonic() < until:
             before = len(yields)
@@ -93,9 +93,26 @@ def test_loop_that_wakes_in_vain_stays_asleep(runner, yields):
     assert awake[2:] == [0] * 8
 
 
+def test_other_machine_that_is_far_away_does_not_spoil_this_one(runner, yields):
+    """It is counted for what was sent and for what was received, each by itself."""
+
+    async def scene():
+        one = Wakefulness(asyncio.get_running_loop(), WaitPolicy(1, vain_looks=2))
+        awake = []
+        for note in [one.sent] * 10 + [one.received]:
+            note()
+            before = len(yields)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            awake.append(len(yields) - before)
+        return awake
+
+    assert runner.run(scene()) == [1, 1] + [0] * 8 + [1]
+
+
 def test_loop_sleeps_when_a_stranger_needs_the_core(runner, monkeypatch):
     """One long yield: the next messages find a loop that sleeps between them."""
-    slept = []
+    slept: list[None] = []
 
     def long_yield():
         slept.append(None)

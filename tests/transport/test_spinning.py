@@ -123,6 +123,16 @@ def test_gate_opens_when_a_look_pays():
 # ------------------------------------------------------------------------- attempts
 
 
+class Attempts:
+    """All in vain, and counted."""
+
+    count = 0
+
+    def __call__(self):
+        self.count += 1
+        return False
+
+
 @pytest.fixture
 def undisturbed(monkeypatch):
     """Nobody else wants the core, or so it seems."""
@@ -142,22 +152,22 @@ def test_spin_ends_with_its_budget(undisturbed):
 
 def test_spin_that_is_in_vain_again_and_again_is_left_out(undisturbed):
     """The attempts themselves cost something: those are saved too."""
-    attempts, spin = [], Spin(VAIN)
+    attempts, spin = Attempts(), Spin(VAIN)
     for _ in range(3):
-        spin.until(lambda: attempts.append(None))
-    tried = len(attempts)
+        spin.until(attempts)
+    tried = attempts.count
     assert tried > 0
-    assert not spin.until(lambda: attempts.append(None))
-    assert len(attempts) == tried
+    assert not spin.until(attempts)
+    assert attempts.count == tried
 
 
 def test_spin_gives_up_when_a_stranger_has_the_core(monkeypatch):
     """One long yield: the spin is over, and the next ones are left out."""
     monkeypatch.setattr(os, "sched_yield", lambda: time.sleep(0.002))
-    attempts, spin = [], Spin(WaitPolicy(10**10))
+    attempts, spin = Attempts(), Spin(WaitPolicy(10**10))
     for _ in range(1 + spinning._FIRST_PENALTY):
-        assert not spin.until(lambda: attempts.append(None))
-    assert len(attempts) == 1
+        assert not spin.until(attempts)
+    assert attempts.count == 1
 
 
 def test_spin_passes_on_what_an_attempt_raises():
