@@ -101,7 +101,7 @@ class Dispatcher:
         self._registry = registry
         self._greetings = Greetings()
         self._allowance = Allowance(time.monotonic())
-        self._handlers: dict[FrameType, Handler] = {
+        handlers: dict[FrameType, Handler] = {
             FrameType.PING: self._on_ping,
             FrameType.PONG: self._on_pong,
             FrameType.DRAIN: self._on_drain,
@@ -123,6 +123,12 @@ class Dispatcher:
             FrameType.DATA: self._on_data,
             FrameType.TAKEN: self._on_taken,
         }
+        # Lists: an enumeration's hash is slow.
+        self._handlers: list[Handler | None] = [None] * (max(FrameType) + 1)
+        self._costly = [False] * len(self._handlers)
+        for kind, handler in handlers.items():
+            self._handlers[kind] = handler
+            self._costly[kind] = kind in _COSTLY
 
     def deliver(self, frame: Frame, body: memoryview) -> None:
         """Act on a frame.
@@ -130,10 +136,10 @@ class Dispatcher:
         Raises:
             RemoteProtocolError: It is not allowed.
         """
-        handler = self._handlers.get(frame.type)
+        handler = self._handlers[frame.type]
         if handler is None:
             raise RemoteProtocolError(f"{frame.type.name} came after the greeting")
-        if frame.type in _COSTLY:
+        if self._costly[frame.type]:
             pause_s = self._allowance.spend(time.monotonic())
             if pause_s:
                 self._link.pause(pause_s)

@@ -105,7 +105,7 @@ class Link:
         self._decoder = FrameDecoder(self._place, self._deliver)
         self._flushes = False  # soon
         self._last_number = -1 if dialed else 0
-        self._dispatcher = Dispatcher(self, registry)
+        self._dispatch = Dispatcher(self, registry).deliver
         stream.listen(self.read, self._writable)
 
     def __repr__(self) -> str:
@@ -349,7 +349,7 @@ class Link:
         if self._greeting is not None:
             self._greet(self._greeting, frame, body)
             return
-        self._dispatcher.deliver(frame, body)
+        self._dispatch(frame, body)
 
     def _greet(
         self,

@@ -1,5 +1,6 @@
 """A channel of another machine, mirrored here: its server is elsewhere."""
 
+import functools
 import logging
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
@@ -52,8 +53,7 @@ class Mirror:
         # Of the last session, once its client is gone: the CLOSE may have been lost.
         self._ended: Ids | None = None
         self._window: TimerHandle | None = None
-        rung = self._rung
-        end.bell.listen(lambda: registry.contain(self, rung))
+        end.bell.listen(functools.partial(registry.contain, self, self._rung))
 
     @property
     def machine(self) -> str:

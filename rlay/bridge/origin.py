@@ -1,5 +1,6 @@
 """A channel of this machine, offered to others: its server is here."""
 
+import functools
 import logging
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Final
@@ -202,8 +203,8 @@ class Origin:
         self._listen(self._end)
 
     def _listen(self, end: BridgeClient) -> None:
-        contain, rung = self._registry.contain, self._rung
-        end.bell.listen(lambda: contain(self, rung))
+        contain = self._registry.contain
+        end.bell.listen(functools.partial(contain, self, self._rung))
 
     def _make_room(self, link: "Link") -> None:
         """Let go of a session that nobody at the other side knows any more.

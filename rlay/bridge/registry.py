@@ -158,7 +158,10 @@ class Registry:
 
     def contain(self, holder: "Origin | Mirror", callback: Callable[[], None]) -> None:
         """Call something for the loop; a fault of it ends this one channel."""
-        if not contained(holder.name, callback):
+        try:
+            callback()
+        except Exception:
+            _log.exception("a fault of this bridge, at %r", holder.name)
             contained(holder.name, holder.fail)
 
     def later(

@@ -56,6 +56,7 @@ FIRST_RECEIVE_BYTES: Final = FRAME_HEADER_BYTES + MAX_GREETING_BODY_BYTES
 """The same for who has not proved who it is: it costs little memory."""
 
 _HEADER: Final = struct.Struct("<4sBBHIIQQIIIII8xI")
+_HEADER_WITHOUT_CRC: Final = struct.Struct("<4sBBHIIQQIIIII8x")
 _CRC_SPAN: Final = FRAME_HEADER_BYTES - 4
 _CRC: Final = struct.Struct("<I")
 
@@ -173,7 +174,7 @@ def pack_header(
 
     ``body_crc`` is None where the body goes without one.
     """
-    head = _HEADER.pack(
+    head = _HEADER_WITHOUT_CRC.pack(
         FRAME_MAGIC,
         FRAME_VERSION,
         kind,
@@ -187,8 +188,7 @@ def pack_header(
         offset,
         total,
         body_crc or 0,
-        0,
-    )[:_CRC_SPAN]
+    )
     return head + _CRC.pack(zlib.crc32(head))
 
 
@@ -216,23 +216,23 @@ def pack_frame(
     return head + body
 
 
-def unpack_header(data: memoryview | bytes) -> Frame:
-    """Return the frame whose header ``data`` begins with.
+def unpack_header(data: memoryview | bytes, start: int = 0) -> Frame:
+    """Return the frame whose header is at ``start``.
 
     Raises:
         DecodeError: It is no header. DamagedFrame: its CRC is wrong.
         VersionMismatch: It is one of another version.
         MessageTooLarge: The body, or the whole, exceeds what its type allows.
     """
-    if len(data) < FRAME_HEADER_BYTES:
-        raise DecodeError(f"the header of a frame in {len(data)} bytes")
+    if len(data) - start < FRAME_HEADER_BYTES:
+        raise DecodeError(f"the header of a frame in {len(data) - start} bytes")
     (
         magic, version, kind, flags, channel, body_bytes, incarnation, session,
         sequence, publication, offset, total, body_crc, header_crc,
-    ) = _HEADER.unpack_from(data)  # fmt: skip
+    ) = _HEADER.unpack_from(data, start)  # fmt: skip
     if magic != FRAME_MAGIC:
         raise DecodeError(f"no frame begins with {magic!r}", "$.magic")
-    if header_crc != zlib.crc32(data[:_CRC_SPAN]):
+    if header_crc != zlib.crc32(data[start : start + _CRC_SPAN]):
         raise DamagedFrame("the header of a frame is damaged", "$.header_crc")
     if version != FRAME_VERSION:
         raise VersionMismatch(FRAME_VERSION, version)
@@ -387,7 +387,7 @@ class FrameDecoder:
         place, deliver = self._place, self._deliver
         while self._frame is None and end - self._begin >= FRAME_HEADER_BYTES:
             start = self._begin + FRAME_HEADER_BYTES
-            frame = unpack_header(room[self._begin : end])
+            frame = unpack_header(room, self._begin)
             size = frame.body_bytes
             if start + size > end:
                 self._begin_frame(frame)
@@ -412,7 +412,7 @@ class FrameDecoder:
             begin = self._begin
             if self._end - begin < FRAME_HEADER_BYTES:
                 return False
-            self._begin_frame(unpack_header(self._room[begin : self._end]))
+            self._begin_frame(unpack_header(self._room, begin))
             self._begin = begin + FRAME_HEADER_BYTES
         size = min(len(self._body) - self._filled, self._end - self._begin)
         here = self._room[self._begin : self._begin + size]
