@@ -204,7 +204,7 @@ class Registry:
         Sessions are looked at each time, channels without one more rarely: there may be
         a thousand of them, and nobody waits.
         """
-        self._find_new()
+        self._take_stock()
         self._tick = (self._tick + 1) % _IDLE_TICKS
         for holder in self.holders():
             if (
@@ -228,9 +228,10 @@ class Registry:
         for origin in list(self.origins.values()):
             if not origin.is_current:
                 self._look(origin)
-        self._find_new()
+        self._take_stock()
 
-    def _find_new(self) -> None:
+    def _take_stock(self) -> None:
+        """Compare what is known with what the directory holds."""
         if self._closed:
             return
         try:
@@ -239,6 +240,10 @@ class Registry:
             _log.warning("cannot look for channels: %s", error)
             return
         self._tell_if_gone()
+        there = set(names)
+        for holder in self.holders():
+            if holder.name not in there:
+                self._look(holder)
         for name in names:
             if name not in self.origins and not self._is_mirrored(name):
                 self._found(name)
