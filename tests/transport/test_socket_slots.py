@@ -22,7 +22,7 @@ from rlay.protocol.slot_layout import PAYLOAD_BYTES_OFFSET, PUBLISHED_WORD, TAKE
 from rlay.transport.slots import SlotReader, SlotWriter
 from rlay.transport.socket_slots import SocketSlots, is_newer
 from rlay.transport.stores import End
-from rlay.transport.waiting import WaitPolicy
+from rlay.transport.spinning import WaitPolicy
 
 IDS = 0x1122334455667788, 0x99AABBCCDDEEFF00
 CAPACITY = 64

@@ -175,8 +175,8 @@ def test_a9_killed_before_a_new_mirror_is_attached(stage):
     stage.player().play(seed=1, steps=2)
 
 
-LARGE = spaces.Box(0, 255, (600_000,), np.uint8)
-"""Three pieces, in both directions."""
+LARGE = spaces.Box(0, 255, (1_500_000,), np.uint8)
+"""Six pieces in both directions: more than go in one system call."""
 
 
 def serve_large():
