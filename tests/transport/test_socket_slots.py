@@ -21,8 +21,8 @@ from rlay.protocol.link_messages import SlotWords
 from rlay.protocol.slot_layout import PAYLOAD_BYTES_OFFSET, PUBLISHED_WORD, TAKEN_WORD
 from rlay.transport.slots import SlotReader, SlotWriter
 from rlay.transport.socket_slots import SocketSlots, is_newer
-from rlay.transport.stores import End
 from rlay.transport.spinning import WaitPolicy
+from rlay.transport.stores import End
 
 IDS = 0x1122334455667788, 0x99AABBCCDDEEFF00
 CAPACITY = 64
