@@ -104,6 +104,11 @@ def parse_endpoint(text: str) -> Endpoint:
     Raises:
         ChannelError: It is none; the message says what is wrong with it.
     """
+    scheme, mark, _ = text.partition(_MARK)
+    if mark:
+        raise ChannelError(
+            f"a host and a port are meant, as in localhost:7450, without {scheme}://"
+        )
     if text.count(":") > 1 and "[" not in text:
         raise ChannelError("an IPv6 address stands in brackets, as in [::1]:7450")
     match = _ENDPOINT.match(text)

@@ -77,6 +77,13 @@ def test_wrong_address_says_what_is_wrong(text, problem):
     assert text[:60] in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["tcp://127.0.0.1:7450", "http://[::1]:7450"])
+def test_endpoint_has_no_scheme(text):
+    """Who writes one is told to leave it out, and not about IPv6."""
+    with pytest.raises(ChannelError, match=f"without {text.partition(':')[0]}://"):
+        parse_endpoint(text)
+
+
 def test_endpoint_may_leave_its_port_to_the_system():
     """Where one listens, port 0 means any."""
     assert parse_endpoint("127.0.0.1:0") == Endpoint("127.0.0.1", 0)
