@@ -135,9 +135,13 @@ def _connect(endpoint: Endpoint, addresses: _Addresses) -> socket.socket:
             return sock
     fix = "see that a firewall lets the port through, and that both are on one network"
     if "refused" in reason:
+        # Who listens at all addresses of one family is not reached by the other.
+        by_ipv6 = all(family == socket.AF_INET6 for family, *_ in addresses)
+        everywhere, loopback = ("[::]", "::1") if by_ipv6 else ("0.0.0.0", "127.0.0.1")
         fix = (
-            f"start a bridge there (rlay bridge --listen 0.0.0.0:{endpoint.port}). If "
-            "one runs: does it listen at 127.0.0.1 only, or at another port?"
+            f"start a bridge there (rlay bridge --listen {everywhere}:{endpoint.port})."
+            f" If one runs: does it listen at {loopback} only, or at another port"
+            + (", or at IPv4 addresses only?" if by_ipv6 else "?")
         )
     raise _Stopped(problem("port", f"{endpoint}: {reason.lower()}", fix))
 

@@ -120,6 +120,12 @@ def test_port_at_which_nobody_listens(run):
     assert "rlay bridge --listen 0.0.0.0:1" in found["fix"]
 
 
+def test_port_at_which_nobody_listens_over_ipv6(run):
+    """A bridge at 0.0.0.0 would not be reached there either."""
+    found = failed(run("[::1]:1"), "port")
+    assert "rlay bridge --listen [::]:1" in found["fix"]
+
+
 def test_unknown_authority(run, secure, tmp_path, token):
     """The fingerprint that it shows is told, to be compared."""
     other = Authority(tmp_path, "other").path
