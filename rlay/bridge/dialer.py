@@ -20,6 +20,7 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 _STAND_BY_S: Final = 0.5
 _SHORTEST_TRY_S: Final = 1.0
+_MAYBE_TLS: Final = "If that bridge has TLS, give --tls-ca or --tls-fingerprint"
 
 MakeLink = Callable[[Stream, str, bytes], Link]
 
@@ -76,6 +77,9 @@ class Dialer:
                 if link.peer is not None:
                     pause_s = FIRST_PAUSE_S
                     self._peer_id = link.peer.id
+                elif isinstance(error, PeerLost) and self._context() is None:
+                    # A listener with TLS only hangs up on who speaks in the clear.
+                    error = PeerLost(f"{error}. {_MAYBE_TLS}")
             except (OSError, RLayError) as failure:
                 error = failure
             except Exception as fault:

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import ssl
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +122,29 @@ def test_second_address_of_the_same_bridge_stands_by():
         door.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_listener_that_hangs_up_in_the_greeting_may_want_tls(secure):
+    """Who dials without it is told so, and nobody else."""
+
+    async def run():
+        door = socket.create_server(("127.0.0.1", 0))
+        door.setblocking(False)
+        options = {"context": ssl.create_default_context} if secure else {}
+        dialer, _ = dialing(door.getsockname()[1], **options)
+        before = dialer.problem
+        task = asyncio.create_task(dialer.run())
+        caller, _ = await asyncio.get_running_loop().sock_accept(door)
+        reset = struct.pack("ii", 1, 0)  # as who has not read everything hangs up
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        caller.close()
+        await until(lambda: dialer.problem != before, "it says why there is no link")
+        await cancelled(task)
+        door.close()
+        return dialer.problem
+
+    assert ("give --tls-ca" in asyncio.run(run())) is not secure
 
 
 def test_fault_does_not_end_the_dialing(caplog):
