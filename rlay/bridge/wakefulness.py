@@ -4,7 +4,6 @@ import time
 from asyncio import AbstractEventLoop
 
 from rlay.transport.spinning import (
-    LONG_YIELD_NS,
     SpinGate,
     WaitPolicy,
     give_way_of,
@@ -25,6 +24,7 @@ class Wakefulness:
         """Watch over a loop that is asleep."""
         self._loop = loop
         self._spin_ns = policy.spin_ns
+        self._long_yield_ns = policy.long_yield_ns
         self._give_way = give_way_of(policy)
         self._after_sending = SpinGate(policy)
         self._after_receiving = SpinGate(policy)
@@ -66,7 +66,7 @@ class Wakefulness:
             self._fall_asleep()
             return
         self._give_way()
-        if now_ns() - before > LONG_YIELD_NS:
+        if now_ns() - before > self._long_yield_ns:
             self._after_sending.starved()
             self._after_receiving.starved()
             self._fall_asleep()

@@ -12,8 +12,10 @@ DEFAULT_SPIN_US: Final = 50
 """Longer gains nothing, and takes a core from whoever needs it (decision 0003)."""
 BRIDGED_SPIN_US: Final = 400
 """An answer comes over up to five processes, which may all be asleep at first."""
-LONG_YIELD_NS: Final = 500_000
+_LONG_YIELD_NS: Final = 500_000
 """A time slice is milliseconds; a peer that works so long may as well be slept for."""
+_LONG_BRIDGED_YIELD_NS: Final = 150_000
+"""Others in the chain take up to 60 us. Where it is more, CPUs are scarce (0009)."""
 _VAIN_LOOKS: Final = 8
 _FIRST_PENALTY: Final = 16
 _LAST_PENALTY: Final = 4096
@@ -31,11 +33,13 @@ class WaitPolicy:
         yields: Whether to call ``sched_yield`` between bursts of looking.
         vain_looks: How many looks in a row may be in vain before most waits go
             without; None where they may all be.
+        long_yield_ns: Who gives way and comes back later than that is in the way.
     """
 
     spin_ns: int
     yields: bool = True
     vain_looks: int | None = None
+    long_yield_ns: int = _LONG_YIELD_NS
 
     @classmethod
     def default(cls) -> "WaitPolicy":
@@ -57,7 +61,11 @@ class WaitPolicy:
         Raises:
             ChannelError: As :meth:`default`.
         """
-        return cls(cls._spin_ns(BRIDGED_SPIN_US), vain_looks=_VAIN_LOOKS)
+        return cls(
+            cls._spin_ns(BRIDGED_SPIN_US),
+            vain_looks=_VAIN_LOOKS,
+            long_yield_ns=_LONG_BRIDGED_YIELD_NS,
+        )
 
     @staticmethod
     def _spin_ns(otherwise_us: int) -> int:
@@ -121,6 +129,7 @@ class Spin:
     def __init__(self, policy: WaitPolicy) -> None:
         """Try for as long as a policy says."""
         self._spin_ns = policy.spin_ns
+        self._long_yield_ns = policy.long_yield_ns
         self._gate = SpinGate(policy)
         self._give_way = give_way_of(policy)
 
@@ -141,7 +150,7 @@ class Spin:
                 return True
             give_way()
             after = now_ns()
-            if after - before > LONG_YIELD_NS:
+            if after - before > self._long_yield_ns:
                 gate.starved()
                 return False
             before = after

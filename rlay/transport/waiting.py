@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from rlay.protocol.constants import BellKind
 from rlay.transport import futex
-from rlay.transport.spinning import LONG_YIELD_NS, SpinGate, WaitPolicy, give_way_of
+from rlay.transport.spinning import SpinGate, WaitPolicy, give_way_of
 
 SLICE_S: Final = 0.05
 """Longest sleep between two looks: a dead peer is seen within twice this time."""
@@ -118,7 +118,8 @@ def _make_look(word: memoryview, policy: WaitPolicy) -> Callable[[int], bool]:
 
     It says whether the word is no longer ``expected``.
     """
-    spin_ns, burst, now_ns = policy.spin_ns, _BURST, time.perf_counter_ns
+    spin_ns, long_yield_ns = policy.spin_ns, policy.long_yield_ns
+    burst, now_ns = _BURST, time.perf_counter_ns
     gate, give_way = SpinGate(policy), give_way_of(policy)
 
     def look(expected: int) -> bool:
@@ -137,7 +138,7 @@ def _make_look(word: memoryview, policy: WaitPolicy) -> Callable[[int], bool]:
                 gate.failed()
                 return False
             give_way()
-            if now_ns() - before > LONG_YIELD_NS:
+            if now_ns() - before > long_yield_ns:
                 gate.starved()
                 return word[0] != expected
 

@@ -7,12 +7,10 @@ import time
 import pytest
 import uvloop
 
-from rlay.bridge import wakefulness
 from rlay.bridge.wakefulness import Wakefulness
-from rlay.transport import spinning
 from rlay.transport.spinning import WaitPolicy
 
-LONG = WaitPolicy(10**10)
+LONG = WaitPolicy(10**10, long_yield_ns=10**12)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
@@ -27,7 +25,6 @@ def yields(monkeypatch):
     """Count how often the core is given away: once in each turn that is awake."""
     seen: list[None] = []
     monkeypatch.setattr(os, "sched_yield", lambda: seen.append(None))
-    monkeypatch.setattr(wakefulness, "LONG_YIELD_NS", 10**12)
     return seen
 
 
@@ -71,7 +68,9 @@ def test_loop_falls_asleep_when_nothing_comes(runner, yields):
     """A bridge that has nothing to do uses no core."""
 
     async def scene():
-        one = Wakefulness(asyncio.get_running_loop(), WaitPolicy(1_000_000))
+        one = Wakefulness(
+            asyncio.get_running_loop(), WaitPolicy(1_000_000, long_yield_ns=10**12)
+        )
         one.received()
         until = time.monotonic() + 20
         while time.monotonic() < until:
@@ -87,7 +86,7 @@ def test_loop_falls_asleep_when_nothing_comes(runner, yields):
 
 def test_loop_that_wakes_in_vain_stays_asleep(runner, yields):
     """Messages that are far apart are not waited for: a turn more, and no others."""
-    policy = WaitPolicy(1, vain_looks=2)
+    policy = WaitPolicy(1, vain_looks=2, long_yield_ns=10**12)
     awake = turns_after(runner, yields, lambda loop: Wakefulness(loop, policy), 10)
     assert awake[:2] == [1, 1]
     assert awake[2:] == [0] * 8
@@ -97,7 +96,10 @@ def test_other_machine_that_is_far_away_does_not_spoil_this_one(runner, yields):
     """It is counted for what was sent and for what was received, each by itself."""
 
     async def scene():
-        one = Wakefulness(asyncio.get_running_loop(), WaitPolicy(1, vain_looks=2))
+        one = Wakefulness(
+            asyncio.get_running_loop(),
+            WaitPolicy(1, vain_looks=2, long_yield_ns=10**12),
+        )
         awake = []
         for note in [one.sent] * 10 + [one.received]:
             note()
@@ -116,8 +118,10 @@ def test_loop_sleeps_when_a_stranger_needs_the_core(runner, monkeypatch):
 
     def long_yield():
         slept.append(None)
-        time.sleep(2 * spinning.LONG_YIELD_NS / 1e9)
+        time.sleep(0.002)
 
     monkeypatch.setattr(os, "sched_yield", long_yield)
-    awake = turns_after(runner, slept, lambda loop: Wakefulness(loop, LONG), 10)
+    awake = turns_after(
+        runner, slept, lambda loop: Wakefulness(loop, WaitPolicy(10**10)), 10
+    )
     assert awake == [1] + [0] * 9

@@ -10,7 +10,9 @@ from rlay.transport import spinning, waiting
 from rlay.transport.spinning import Spin, SpinGate, WaitPolicy
 
 BUDGET_NS = 100_000
-VAIN = WaitPolicy(BUDGET_NS, vain_looks=3)
+NEVER_NS = 10**12
+"""However busy the machine is."""
+VAIN = WaitPolicy(BUDGET_NS, vain_looks=3, long_yield_ns=NEVER_NS)
 
 
 # ------------------------------------------------------------------------ policy
@@ -57,7 +59,7 @@ def test_a_yield_that_takes_long_makes_the_next_waits_sleep_at_once(monkeypatch)
 
     def long_yield() -> None:
         yields.append(None)
-        until = time.perf_counter_ns() + 2 * spinning.LONG_YIELD_NS
+        until = time.perf_counter_ns() + 2 * WaitPolicy(0).long_yield_ns
         while time.perf_counter_ns() < until:
             pass
 
@@ -133,24 +135,20 @@ class Attempts:
         return False
 
 
-@pytest.fixture
-def undisturbed(monkeypatch):
-    """Nobody else wants the core, or so it seems."""
-    monkeypatch.setattr(spinning, "LONG_YIELD_NS", 10**12)
-
-
-def test_spin_tries_until_it_succeeds(undisturbed):
+def test_spin_tries_until_it_succeeds():
     """What is there at the third attempt is found at the third."""
     attempts = iter((False, False, True))
-    assert Spin(WaitPolicy(10**10)).until(lambda: next(attempts))
+    assert Spin(WaitPolicy(10**10, long_yield_ns=NEVER_NS)).until(
+        lambda: next(attempts)
+    )
 
 
-def test_spin_ends_with_its_budget(undisturbed):
+def test_spin_ends_with_its_budget():
     """What never comes is not looked for for long, and it is said."""
     assert not Spin(WaitPolicy(BUDGET_NS)).until(lambda: False)
 
 
-def test_spin_that_is_in_vain_again_and_again_is_left_out(undisturbed):
+def test_spin_that_is_in_vain_again_and_again_is_left_out():
     """The attempts themselves cost something: those are saved too."""
     attempts, spin = Attempts(), Spin(VAIN)
     for _ in range(3):
