@@ -68,6 +68,8 @@ def _section(
     rows: list[list[str]],
     results: dict[Any, Results],
 ) -> None:
+    if not results:  # --only has left none
+        return
     remark = report.disturbance(results)
     out.section(title, headers, rows, remark, report.keyed(results))
 
