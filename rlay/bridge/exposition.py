@@ -22,20 +22,25 @@ from prometheus_client.registry import Collector
 
 from rlay.bridge.health import MAX_LAG_S, Probes, Report
 from rlay.bridge.metrics import STEP_BOUNDS_S, StepTimes
+from rlay.transport.slot_channel import SlotGeometry
 from rlay.transport.software import VERSION
 
 if TYPE_CHECKING:
     from rlay.bridge.program import Bridge
+    from rlay.bridge.session import Session
 
 _COUNTED: Final = {
     "rlay_steps": ("messages", "Messages, or parts of them, that went out", "dir"),
     "rlay_dropped_frames": ("dropped", "Frames that were of no use any more", "reason"),
     "rlay_reconnects": ("reconnects", "Links that ended", "reason"),
+    "rlay_env_lost": ("env_lost", "Environments elsewhere that were lost", "executed"),
     "rlay_closed": ("closed", "Sessions that ended", "reason"),
     "rlay_auth_failures": ("auth_failures", "Peers that proved nothing", "reason"),
     "rlay_protocol_errors": ("protocol_errors", "Links that broke rules", "kind"),
 }
 """Counters with a label: where they are counted, what they mean, and the label."""
+
+_STATES: Final = ("free", "waiting", "stepping", "link_down")
 
 
 def probes_of(bridge: "Bridge") -> Probes:
@@ -88,6 +93,7 @@ class BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return all of them."""
         yield from self._states()
+        yield from self._sessions()
         yield from self._links()
         counts = self._bridge.registry.counts
         for name, (attribute, text, label) in _COUNTED.items():
@@ -99,6 +105,7 @@ class BridgeCollector(Collector):
             ("rlay_sessions", counts.sessions, "Sessions that were opened"),
             ("rlay_resumes", counts.resumes, "Sessions that a new link took up again"),
             ("rlay_replays", counts.replays, "Messages that were sent again"),
+            ("rlay_stale_replies", counts.stale_replies, "Replies that came too late"),
         ):
             yield CounterMetricFamily(name, text, value=number)
         yield _step_seconds(counts.step_times)
@@ -127,6 +134,22 @@ class BridgeCollector(Collector):
             ),
         ):
             yield GaugeMetricFamily(name, text, value=number)
+
+    def _sessions(self) -> Iterator[Metric]:
+        """Look at the channels now: nothing is counted while messages go by."""
+        found = dict.fromkeys(_STATES, 0)
+        slots_bytes = 0
+        for holder in self._bridge.registry.holders():
+            session = holder.session
+            found[_state_of(session)] += 1
+            if session is not None:
+                slots_bytes += SlotGeometry(*session.capacities).file_bytes
+        states = GaugeMetricFamily("rlay_env_state", "Channels", labels=["state"])
+        for state, count in found.items():
+            states.add_metric([state], count)
+        yield states
+        text = "Memory of the slots of all sessions"
+        yield GaugeMetricFamily("rlay_slot_bytes", text, value=slots_bytes)
 
     def _links(self) -> Iterator[Metric]:
         bridge, registry = self._bridge, self._bridge.registry
@@ -159,6 +182,14 @@ class BridgeCollector(Collector):
         volume.add_metric(["sent"], counts.bytes_sent + sent)
         volume.add_metric(["received"], counts.bytes_received + received)
         yield volume
+
+
+def _state_of(session: "Session | None") -> str:
+    if session is None:
+        return "free"
+    if session.link is None:
+        return "link_down"
+    return "stepping" if session.busy else "waiting"
 
 
 def _step_seconds(times: StepTimes) -> Metric:

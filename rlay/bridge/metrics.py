@@ -20,6 +20,8 @@ class LinkCounts:
         bytes_sent: Bytes written to the socket.
         bytes_received: Bytes read from it.
         round_trips_s: The last round trips of PINGs, in seconds.
+        resumes: Sessions that this link, or one before it, took up again.
+        last_error: Why the link before this one ended; "" where none was lost.
     """
 
     bytes_sent: int = 0
@@ -27,6 +29,8 @@ class LinkCounts:
     round_trips_s: deque[float] = field(
         default_factory=lambda: deque(maxlen=_ROUND_TRIPS)
     )
+    resumes: int = 0
+    last_error: str = ""
 
     def round_trip_s(self, share: float) -> float | None:
         """Return a quantile of the last round trips, None before the first."""
@@ -65,9 +69,12 @@ class Counts:
             ("request" or "reply").
         replays: Publications that were sent again after a link came back.
         dropped: Frames that were dropped, by reason.
+        stale_replies: Replies that came again, or too late, and were dropped.
         sessions: Sessions that were opened.
         resumes: Sessions that a new link took up again.
         closed: Ends of sessions, by reason.
+        env_lost: Environments elsewhere that were lost in a session, by whether the
+            request in flight was executed: "no", or "unknown".
         reconnects: Links that ended, by reason.
         auth_failures: Peers that could not prove who they are, by reason.
         protocol_errors: Links that ended because the peer broke the protocol.
@@ -79,9 +86,11 @@ class Counts:
     messages: Counter[str] = field(default_factory=Counter)
     replays: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    stale_replies: int = 0
     sessions: int = 0
     resumes: int = 0
     closed: Counter[str] = field(default_factory=Counter)
+    env_lost: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[str] = field(default_factory=Counter)
     auth_failures: Counter[str] = field(default_factory=Counter)
     protocol_errors: Counter[str] = field(default_factory=Counter)

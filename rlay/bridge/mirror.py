@@ -9,7 +9,14 @@ from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
 from rlay.errors import RLayError
-from rlay.protocol.constants import CloseReason, ErrorCode, Holder, Kind, PeerState
+from rlay.protocol.constants import (
+    CloseReason,
+    ErrorCode,
+    Holder,
+    Kind,
+    Paradigm,
+    PeerState,
+)
 from rlay.protocol.frames import FrameType, pack_frame
 from rlay.protocol.link_messages import Ending, Opening, SlotWords
 from rlay.protocol.refusal import Refusal
@@ -115,6 +122,7 @@ class Mirror:
         self.end.line.say(PeerState.ALIVE, CloseReason.NONE)
         session.resume(words)
         self._registry.counts.resumes += 1
+        link.counts.resumes += 1
         _log.info(
             "the session on %r goes on over %s",
             self.name,
@@ -361,6 +369,7 @@ class Mirror:
             self.link.mirrors.pop(self._channel, None)
         if self.session is not None:
             self._registry.counts.closed[reason.name.lower()] += 1
+            self._count_loss(self.session, ending)
             self.session.detach()
         elif self.end.greeted or self._hello is not None:
             self._refuse_waiting(reason)
@@ -374,6 +383,15 @@ class Mirror:
         if wake is not None:
             wake.inlet.wake()
         self._registry.mirror_closed(self)
+
+    def _count_loss(self, session: Session, ending: Ending) -> None:
+        """Count an environment that is lost, as its ClientEnv will tell it."""
+        if ending.state == PeerState.LOST and (
+            self.facts.paradigm is Paradigm.CLIENT_ENV
+        ):
+            unsure = ending.reason == CloseReason.LINK_DOWN or session.request_taken
+            executed = "unknown" if session.busy and unsure else "no"
+            self._registry.counts.env_lost[executed] += 1
 
     def _refuse_waiting(self, reason: CloseReason) -> None:
         """Tell a client that waits for an answer that none will come."""

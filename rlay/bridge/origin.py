@@ -422,6 +422,7 @@ class Origin:
             reach("resumed.sent")
         session.resume(words)
         self._registry.counts.resumes += 1
+        link.counts.resumes += 1
         _log.info(
             "the session on %r goes on over %s",
             self.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlay.bridge.dialer import Dialer
 from rlay.bridge.link import Link
+from rlay.bridge.link_history import LinkHistory
 from rlay.bridge.listener import Listener
 from rlay.bridge.presence import Presence
 from rlay.bridge.registry import Registry
@@ -128,6 +129,7 @@ class Bridge:
         settings: What it was told.
         started_at: On the monotonic clock.
         lag_s: By how much the loop was late when it looked last.
+        history: What there was over links that ended.
         last_error: Why a link ended last, or a stranger was refused; "" before.
     """
 
@@ -146,6 +148,7 @@ class Bridge:
         self.dialers: list[Dialer] = []
         self.started_at = time.monotonic()
         self.lag_s = 0.0
+        self.history = LinkHistory()
         self.last_error = ""
         self._status = StatusFile(directory)
         self._strangers = StrangerLog()
@@ -211,6 +214,7 @@ class Bridge:
         if not link.dialed:
             self._strangers.let_in(link.where)
         _log.info("link to %s is up", link.name, extra={"peer": link.name})
+        self.history.begun(link)
         self.registry.link_up(link)
 
     def _ended(self, link: Link) -> None:
@@ -226,6 +230,7 @@ class Bridge:
         if not link.said_goodbye:
             self.last_error = f"{link.name}: {error}"[:_MOST_ERROR_CHARS]
         if link.peer is not None:
+            self.history.ended(link)
             counts.reconnects[type(error).__name__] += 1
             level = logging.INFO if link.said_goodbye else logging.WARNING
             _log.log(level, "link to %s is down: %s", link.name, error, extra=about)

@@ -83,6 +83,12 @@ class Session:
         """Whether the last request has not been answered yet."""
         return self.outlet.last_sequence != self.inlet.last_sequence
 
+    @property
+    def request_taken(self) -> bool:
+        """Whether the server has taken the last request, as far as is known here."""
+        request = self.inlet if self._side is End.CLIENT else self.outlet
+        return request.taken == request.published
+
     # ---------------------------------------------------------------- the link
 
     def attach(self, link: "Link", channel: int) -> None:
@@ -211,6 +217,8 @@ class Session:
     def _dropped(self, frame: Frame) -> None:
         """Tell the far end again what it does not know: its TAKEN went astray."""
         inlet = self.inlet
+        if frame.last and self._side is End.SERVER:
+            self._counts.stale_replies += 1
         if (
             self.link is not None
             and frame.last

@@ -44,7 +44,11 @@ def status_of(bridge: "Bridge") -> dict[str, Any]:
         "mirrored": len(registry.mirrors),
         "links": [_link(link) for link in registry.links],
         "dialed": [
-            {"where": dialer.where, "problem": dialer.problem}
+            {
+                "where": dialer.where,
+                "problem": dialer.problem,
+                "resumes": bridge.history.resumes_of(dialer.where),
+            }
             for dialer in bridge.dialers
         ],
         "sessions": counts.sessions,
@@ -65,6 +69,8 @@ def _link(link: "Link") -> dict[str, Any]:
         "round_trip_p50_s": link.counts.round_trip_s(_MEDIAN),
         "round_trip_p99_s": link.counts.round_trip_s(_ALMOST_ALL),
         "channels": len(set(link.origins)) + len(link.mirrors),
+        "resumes": link.counts.resumes,
+        "last_error": link.counts.last_error,
     }
 
 

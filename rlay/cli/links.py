@@ -10,7 +10,9 @@ from rlay.cli.tables import number, print_table
 from rlay.cli.words import Failed, print_json, where
 from rlay.transport.bridge_status import read_status
 
-_COLUMNS: Final = ("LINK", "PEER", "STATE", "CHANNELS", "RTT P50", "RTT P99", "PROBLEM")
+_COLUMNS: Final = (
+    "LINK", "PEER", "STATE", "CHANNELS", "RTT P50", "RTT P99", "RESUMES", "LAST ERROR"
+)  # fmt: skip
 
 
 def show_links(directory: str | None, *, as_json: bool) -> None:
@@ -48,8 +50,8 @@ def print_links(status: dict[str, Any]) -> None:
         print_table(
             _COLUMNS,
             rows,
-            numbers=("CHANNELS", "RTT P50", "RTT P99"),
-            long=("LINK", "PEER", "PROBLEM"),
+            numbers=("CHANNELS", "RTT P50", "RTT P99", "RESUMES"),
+            long=("LINK", "PEER", "LAST ERROR"),
         )
 
 
@@ -63,12 +65,15 @@ def _rows(status: dict[str, Any]) -> Iterator[list[str]]:
             number(link["channels"]),
             _milliseconds(link["round_trip_p50_s"]),
             _milliseconds(link["round_trip_p99_s"]),
-            "-",
+            number(link["resumes"]),
+            one_line(link["last_error"]) or "-",
         ]
     for dialed in status["dialed"]:
         if dialed["problem"]:
             problem = one_line(dialed["problem"])
-            yield [f"to {dialed['where']}", "-", "down", "-", "-", "-", problem]
+            resumes = number(dialed["resumes"])
+            where = f"to {dialed['where']}"
+            yield [where, "-", "down", "-", "-", "-", resumes, problem]
 
 
 def _milliseconds(seconds: float | None) -> str:

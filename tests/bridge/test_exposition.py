@@ -9,6 +9,7 @@ from rlay.bridge.exposition import probes_of
 from rlay.bridge.metrics import Counts, LinkCounts
 from rlay.bridge.settings import BridgeSettings
 from rlay.protocol.addresses import Endpoint
+from rlay.transport.slot_channel import SlotGeometry
 
 ENDPOINT = Endpoint("127.0.0.1", 7450)
 
@@ -31,6 +32,7 @@ def bridge(tmp_path):
         origins={"a": 1},
         mirrors={},
         links=[link],
+        holders=list,
     )
     return SimpleNamespace(
         settings=BridgeSettings(listen=(ENDPOINT,)),
@@ -108,6 +110,8 @@ def test_numbers_are_those_of_the_bridge(bridge):
     counts.messages["request"] = 5
     counts.closed["vanished"] = 2
     counts.auth_failures["AuthError"] = 4
+    counts.env_lost["unknown"] = 3
+    counts.stale_replies = 6
     counts.bytes_sent = 100
     counts.resumes = 7
     counts.step_times.add(0.003)
@@ -116,6 +120,8 @@ def test_numbers_are_those_of_the_bridge(bridge):
     assert found["rlay_steps_total", "request"] == 5
     assert found["rlay_closed_total", "vanished"] == 2
     assert found["rlay_auth_failures_total", "AuthError"] == 4
+    assert found["rlay_env_lost_total", "unknown"] == 3
+    assert found["rlay_stale_replies_total",] == 6
     assert found["rlay_bytes_total", "sent"] == 110
     assert found["rlay_bytes_total", "received"] == 20
     assert found["rlay_resumes_total",] == 7
@@ -127,3 +133,21 @@ def test_numbers_are_those_of_the_bridge(bridge):
     assert found["rlay_step_seconds_bucket", "60.0"] == 1
     assert found["rlay_step_seconds_bucket", "+Inf"] == 2
     assert found["rlay_step_seconds_sum",] == pytest.approx(100.003)
+
+
+def test_channels_are_counted_by_state_with_the_memory_of_their_slots(bridge):
+    """As they are when somebody asks; no name of a channel is a label."""
+    capacities = (4096, 8192)
+    link = bridge.links[0]
+    sessions = [
+        None,
+        SimpleNamespace(link=link, busy=False, capacities=capacities),
+        SimpleNamespace(link=link, busy=True, capacities=capacities),
+        SimpleNamespace(link=None, busy=True, capacities=capacities),
+    ]
+    held = [SimpleNamespace(session=session) for session in sessions]
+    bridge.registry.holders = lambda: held
+    found = numbers(bridge)
+    for state in ("free", "waiting", "stepping", "link_down"):
+        assert found["rlay_env_state", state] == 1
+    assert found["rlay_slot_bytes",] == 3 * SlotGeometry(*capacities).file_bytes

@@ -204,6 +204,17 @@ def test_resume_sends_what_the_far_slot_lacks(mirror):
     assert mirror.counts.replays == 1
 
 
+def test_reply_that_is_there_already_is_dropped_and_counted(mirror):
+    """As one that is sent again by a bridge that did not hear of its taking."""
+    before = mirror.replies.words[at.PUBLISHED_WORD]
+    frame = Frame(
+        FrameType.DATA, 2, *IDS, 1, before, 0, MESSAGE_BYTES, MESSAGE_BYTES, 0
+    )
+    assert mirror.session.place(frame) is None
+    mirror.session.data(frame)
+    assert mirror.counts.stale_replies == 1
+
+
 def test_resume_sends_nothing_that_is_there(mirror):
     """What was published there is only awaited; what was taken there is taken here."""
     mirror.requests.publish(4)
