@@ -135,6 +135,21 @@ def test_metrics_count_steps_and_their_time(dialer, watched, children):
     env.close()
 
 
+@pytest.mark.leaves_files
+def test_metrics_count_an_environment_that_is_lost(dialer, watched, children):
+    """By whether a request in flight was executed: here there is none."""
+    child = children.start(serve, "cart", forever=True)
+    env = rlay.ClientEnv("cart", directory=dialer.directory)
+    env.reset(seed=1)
+    far = health_of(dialer)
+    assert metrics(far)["rlay_slot_bytes"] > 0
+    child.kill()
+    name = 'rlay_env_lost_total{executed="no"}'
+    assert wait_until(lambda: metrics(far).get(name), LIMIT_S) == 1
+    assert metrics(far)["rlay_slot_bytes"] == 0
+    env.close()
+
+
 def test_d1_metrics_count_strangers_by_reason(watched):
     """D1: and nothing that they wrote becomes a label."""
     with contextlib.suppress(OSError, http.client.HTTPException):
