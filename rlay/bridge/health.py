@@ -141,7 +141,9 @@ class HealthServer:
                     writer.write(respond(head, self._probes))
                     await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # gone, too slow (TimeoutError is an OSError), or it says too much
+            # Gone, too slow (TimeoutError is an OSError), or it says too much. What it
+            # does not read is not kept for it: closing would wait for that for ever.
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
             writer.close()
