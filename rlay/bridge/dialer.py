@@ -64,9 +64,14 @@ class Dialer:
         self._digest_of = digest_of
         self._has_link_to = has_link_to
         self._peer_id = 0  # who it was last time
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Do not dial again once the present link has ended."""
+        self._stopped = True
 
     async def run(self) -> None:
-        """Dial, hold the link, dial again; until it is cancelled."""
+        """Dial, hold the link, dial again; until it is stopped or cancelled."""
         pause_s = FIRST_PAUSE_S
         while True:
             await self._stand_by()
@@ -85,6 +90,8 @@ class Dialer:
             except Exception as fault:
                 _log.exception("a fault of this bridge, as it dialed %s", self.where)
                 error = fault
+            if self._stopped:
+                return
             self._tell(error)
             # Full jitter: a thousand dialers that lost one listener spread out.
             await asyncio.sleep(random.uniform(0, pause_s))

@@ -276,14 +276,26 @@ class Link:
         except RLayError:
             pass  # it is gone: nobody hears them
 
-    def bye(self, reason: CloseReason) -> None:
-        """Say that the link ends in order, and end it."""
-        if self.ended is None:
+    @property
+    def flushed(self) -> bool:
+        """Whether the socket took all that was to be sent."""
+        return self.sender.empty and not self.stream.pending
+
+    def say_goodbye(self, reason: CloseReason) -> None:
+        """Say that the link ends in order: the other side then ends it.
+
+        Who ended it first could take with it what the other side has not read.
+        """
+        if self.ended is None and not self.said_goodbye:
             self.said_goodbye = reason
             ending = Ending(PeerState.CLOSED, reason)
             self.sender.control(pack_frame(FrameType.BYE, ending.encode()))
             self.flush()
-            self.end(PeerLost("we said goodbye"))
+
+    def bye(self, reason: CloseReason) -> None:
+        """Say that the link ends in order, and end it."""
+        self.say_goodbye(reason)
+        self.end(PeerLost("we said goodbye"))
 
     # ------------------------------------------------------------------ heartbeats
 

@@ -55,6 +55,8 @@ _log = logging.getLogger("rlay.bridge")
 TICK_S: Final = 1.0
 _SHORTEST_TICK_S: Final = 0.05
 _DRAIN_LOOK_S: Final = 0.02
+_FAREWELL_S: Final = 1.0
+"""For a BYE to arrive and the other side to end the link."""
 _MOST_ERROR_CHARS: Final = 300
 _LOOPBACKS: Final = ("127.", "::1", "localhost")
 _REMEDIES: Final[dict[int | None, str]] = {
@@ -315,6 +317,7 @@ class Bridge:
             self._status.write(self)  # who started it may wait for that
             await self._wait_for_stop(tasks)
             await self._drain()
+            await self._part()
         finally:
             self._end()  # first: a dialer that is cancelled says no goodbye
             for task in tasks:
@@ -388,7 +391,20 @@ class Bridge:
             link.flush()
         until = time.monotonic() + self.settings.drain_grace_s
         while time.monotonic() < until and not self._at_once.is_set():
-            if not any(holder.busy for holder in registry.holders()):
+            busy = any(holder.busy for holder in registry.holders())
+            if not busy and all(link.flushed for link in registry.links):
+                return
+            await asyncio.sleep(_DRAIN_LOOK_S)
+
+    async def _part(self) -> None:
+        """Say goodbye to the other sides, and let them end the links."""
+        for dialer in self.dialers:
+            dialer.stop()
+        for link in list(self.registry.links):
+            link.say_goodbye(CloseReason.DRAINING)
+        until = time.monotonic() + _FAREWELL_S
+        while time.monotonic() < until and not self._at_once.is_set():
+            if not self.registry.links:
                 return
             await asyncio.sleep(_DRAIN_LOOK_S)
 

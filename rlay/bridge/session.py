@@ -80,8 +80,10 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether the last request has not been answered yet."""
-        return self.outlet.last_sequence != self.inlet.last_sequence
+        """Whether the last request was not answered yet, or a message is not out."""
+        if self.outlet.last_sequence != self.inlet.last_sequence:
+            return True
+        return self.link is not None and self.outlet.unsent
 
     @property
     def request_taken(self) -> bool:

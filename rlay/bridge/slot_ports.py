@@ -93,6 +93,12 @@ class Outlet(_SlotPort):
         self.queued = published
         return True
 
+    @property
+    def unsent(self) -> bool:
+        """Whether the last message was not sent whole, and nobody has taken it."""
+        published = self.words[_PUBLISHED]
+        return published not in (self.sent, self.words[_TAKEN])
+
     def repeat(self, known: int) -> bool:
         """Go back to what the far slot has, so that the rest is sent again.
 

@@ -323,6 +323,11 @@ class Stream:
         self._watch_room()
         return not self._pending
 
+    @property
+    def pending(self) -> bool:
+        """Whether bytes that the layers have made wait for the socket."""
+        return bool(self._pending)
+
     def unsent_bytes(self) -> int | None:
         """Return how much the socket took that has not arrived; None if unknown."""
         if self._fd < 0 or not sys.platform.startswith("linux"):

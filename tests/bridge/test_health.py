@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import socket
 
 import pytest
 import uvloop
@@ -11,6 +13,7 @@ from rlay.bridge import health
 from rlay.bridge.health import HealthServer, Probes, Report, respond
 from rlay.errors import ChannelError
 from rlay.protocol.addresses import Endpoint
+from tests.bridge.peers import until
 
 LIMIT_S = 20.0
 GOOD = Report("", {"links": 2})
@@ -137,6 +140,29 @@ def test_d6_server_closes_on_who_says_nothing(serve, monkeypatch):
 
     async def test(host, port):
         assert await talk(host, port, b"GET /livez HTTP/1.1\r\n") == b""
+
+    serve(test)
+
+
+def test_d6_server_drops_who_does_not_read(serve, monkeypatch):
+    """D6: a page that nobody takes is not kept for ever, nor its descriptor."""
+    monkeypatch.setattr(health, "REQUEST_LIMIT_S", 0.05)
+    monkeypatch.setattr(health, "respond", lambda *_: bytes(20_000_000))
+
+    async def test(host, port):
+        before = len(os.listdir("/proc/self/fd"))
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        await asyncio.get_running_loop().sock_sendall(
+            sock, b"GET /metrics HTTP/1.1\r\n\r\n"
+        )
+        for expected in (before + 2, before + 1):  # it is accepted, then dropped
+            await until(
+                lambda: len(os.listdir("/proc/self/fd")) == expected,  # noqa: B023
+                "the server's descriptor",
+            )
+        sock.close()
 
     serve(test)
 

@@ -8,12 +8,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 import rlay
 from tests.bridge.faults.test_blackholes import runs
 from tests.faults.chains import FaultyChain, say
-from tests.faults.stage import LIMIT_S
+from tests.faults.stage import LIMIT_S, NAME
 from tests.support.bridged import FAST, later, stepping
 from tests.support.waiting import wait_until
 
@@ -102,6 +105,48 @@ def test_a18_sigterm_lets_requests_in_flight_be_answered(stage, side):
     assert runs(chains) == runs(chains, "ends") == CHANNELS
     if side == "near":
         assert os.listdir(stage.near.directory) == []
+
+
+class Frames(gymnasium.Env):
+    """Observations of 24 MB: far more than sockets keep."""
+
+    def __init__(self):
+        self.observation_space = spaces.Box(0, 255, (24_000_000,), np.uint8)
+        self.action_space = spaces.Discrete(256)
+
+    def reset(self, *, seed=None, options=None):
+        return self.step(0)[0], {}
+
+    def step(self, action):
+        say(f"action {action}")
+        frame = np.full((24_000_000,), action, np.uint8)
+        return frame, 0.0, False, False, {}
+
+
+def serve_frames():
+    """Serve large frames: the child's main function."""
+    with rlay.ServerBackend(Frames, name=NAME) as backend:
+        say("serving")
+        backend.run()
+
+
+def test_a18_reply_that_is_on_its_way_arrives_whole(stage):
+    """The environment is done with the step long before its frame is out."""
+    stage.connect()
+    child = stage.children.start(
+        serve_frames, forever=True, env={"RLAY_DIR": str(stage.far.directory)}
+    )
+    stage.processes.append(child)
+    env = stage.algorithm()
+    env.reset(seed=1)
+    stage.proxy.degrade("to_dialer", bytes_per_s=12_000_000)
+    with ThreadPoolExecutor(1) as threads:
+        step = threads.submit(env.step, 7)
+        child.wait_until_printed("action 7")
+        stage.far.running.send_signal(signal.SIGTERM)
+        observation, *_ = step.result(LIMIT_S)
+    assert (observation == 7).all()
+    stage.far.running.wait(exit_code=0)
 
 
 def test_a18_draining_bridge_takes_no_new_sessions(stage):
