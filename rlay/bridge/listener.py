@@ -243,6 +243,9 @@ class FirstByte:
         layers.append(websocket)
         return websocket.receive(data)
 
+    def check(self) -> None:
+        """Do nothing: it has told at once."""
+
     def send(self, data: bytes) -> None:
         """Refuse: who accepts does not speak first."""
         raise LocalProtocolError("the listener has nothing to say yet")

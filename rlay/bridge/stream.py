@@ -28,6 +28,13 @@ class Layer(Protocol):
     def receive(self, data: bytes) -> Sequence[bytes]:
         """Take bytes from below; return what came out of them."""
 
+    def check(self) -> None:
+        """Raise what ended the stream behind the bytes that :meth:`receive` returned.
+
+        Raises:
+            RLayError: As :meth:`receive`.
+        """
+
     def send(self, data: bytes) -> None:
         """Take bytes from above."""
 
@@ -99,6 +106,9 @@ class TlsLayer:
                 return found
             raise PeerLost(_tls_text(error)) from error
         return found
+
+    def check(self) -> None:
+        """Do nothing: what follows on the end of TLS is the end of the connection."""
 
     def send(self, data: bytes | memoryview) -> None:
         """Take plain text; before the handshake is done it is kept.
@@ -264,12 +274,18 @@ class Stream:
         return True
 
     def climb(self, data: bytes, start: int, feed: Callable[[bytes], None]) -> None:
-        """Pass bytes upwards through the layers from ``start`` on."""
+        """Pass bytes upwards through the layers from ``start`` on.
+
+        Raises:
+            RLayError: A layer ends the stream; what came before that was fed.
+        """
         chunks: Sequence[bytes] = [data]
         for layer in self.layers[start:]:
             chunks = [out for chunk in chunks for out in layer.receive(chunk)]
         for chunk in chunks:
             feed(chunk)
+        for layer in self.layers[start:]:
+            layer.check()
 
     # -------------------------------------------------------------------- writing
 

@@ -109,15 +109,23 @@ class WebSocketFilter:
             RemoteProtocolError: It does not speak WebSocket as it should, or sent text.
             PeerLost: It said goodbye.
         """
-        if self._error is not None:
-            raise self._error
+        self.check()
         self._count(len(data))
         self._protocol.receive_data(data)
         found, error = self._events()
         self._error = error or self._failure()
-        if self._error is not None and not found:
-            raise self._error
+        if not found:
+            self.check()
         return found
+
+    def check(self) -> None:
+        """Raise what came behind the bytes that :meth:`receive` returned, if anything.
+
+        Raises:
+            RLayError: As :meth:`receive`.
+        """
+        if self._error is not None:
+            raise self._error
 
     def _events(self) -> tuple[list[bytes], RLayError | None]:
         """Return pieces of the stream, and what ends it."""

@@ -1,6 +1,7 @@
 """What tests of the bridge need."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 import uvloop
@@ -11,3 +12,10 @@ def _uvloop_has_run(_session_directory: object) -> None:
     """The first loop of uvloop makes a pipe that stays: no test is blamed for it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.sleep(0))
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    """Run a coroutine on one loop or the other."""
+    with asyncio.Runner(loop_factory=request.param) as made:
+        yield made

@@ -6,19 +6,11 @@ import stat
 from contextlib import contextmanager
 
 import pytest
-import uvloop
 
 from rlay.bridge.doorbell import Doorbell
 from rlay.errors import ChannelError
 from rlay.transport.stores import End
 from tests.bridge.peers import until
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
-def runner(request):
-    """Run a coroutine on one loop or the other."""
-    with asyncio.Runner(loop_factory=request.param) as made:
-        yield made
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import socket
 import struct
 
 import pytest
-import uvloop
 
 from rlay.bridge.stream import Stream
 from rlay.errors import PeerLost
@@ -19,13 +18,6 @@ def _no_more():
 
 
 RESET = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
-def runner(request):
-    """Run a coroutine on one loop or the other."""
-    with asyncio.Runner(loop_factory=request.param) as made:
-        yield made
 
 
 @pytest.fixture
@@ -95,6 +87,9 @@ class Through:
     def receive(self, data):
         return [data]
 
+    def check(self):
+        """Nothing came behind it."""
+
     def send(self, data):
         self.data += bytes(data)
 
@@ -139,6 +134,25 @@ def test_layers_do_not_keep_the_loop_busy_once_all_is_out(runner, ends):
         stream.close()
 
     runner.run(scene())
+
+
+class Ending(Through):
+    """What comes is the last that comes, and the end came with it."""
+
+    def check(self):
+        raise PeerLost("it said goodbye")
+
+
+def test_end_that_came_behind_bytes_is_told_with_them(ends):
+    """A browser says goodbye and waits for ours: nothing more would ever be read."""
+    sock, _ = ends
+    fed: list[bytes] = []
+    stream = Stream(asyncio.new_event_loop(), sock)
+    stream.layers.append(Ending())
+    with pytest.raises(PeerLost, match="goodbye"):
+        stream.climb(b"last words", 0, fed.append)
+    assert fed == [b"last words"]
+    stream.loop.close()
 
 
 def test_paused_stream_reads_nothing_for_a_while(runner, ends):

@@ -5,19 +5,11 @@ import os
 import time
 
 import pytest
-import uvloop
 
 from rlay.bridge.wakefulness import Wakefulness
 from rlay.transport.spinning import WaitPolicy
 
 LONG = WaitPolicy(10**10, long_yield_ns=10**12)
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
-def runner(request):
-    """Run a coroutine on one loop or the other."""
-    with asyncio.Runner(loop_factory=request.param) as made:
-        yield made
 
 
 @pytest.fixture

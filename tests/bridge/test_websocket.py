@@ -293,6 +293,8 @@ def test_goodbye_of_the_peer_is_told_behind_its_data():
     pair.client.send_binary(b"last")
     pair.client.send_close(1000, "done")
     assert pair.to_filter() == [b"last"]
+    with pytest.raises(PeerLost, match="done"):
+        pair.filter.check()
     for _ in range(2):
         with pytest.raises(PeerLost, match="done"):
             pair.filter.receive(b"")

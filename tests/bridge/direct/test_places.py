@@ -53,25 +53,33 @@ def expected_batch(mode):
         return drive(local, extra_reset_at=17)
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_client_vector_env_is_gymnasiums_own(stage_of_vectors, mode):
-    """A batch over one channel, in every autoreset mode."""
-    stage = stage_of_vectors
-    with serving(
-        Lane,
-        name=stage.place("environment"),
-        num_envs=NUM_ENVS,
-        directory=stage.near.directory,
-    ):
-        envs = rlay.ClientVectorEnv(
+def driven(stage, serves, environments, mode):
+    """Return a vector environment, closed, and what it did when it was driven.
+
+    Args:
+        stage: Where the two ends are.
+        serves: Of ``tests.support.threads``, for the environments' end.
+        environments: The class of the algorithm's end.
+        mode: Of autoreset.
+    """
+    directory = stage.near.directory
+    name = stage.place("environment")
+    with serves(Lane, name=name, num_envs=NUM_ENVS, directory=directory):
+        envs = environments(
             stage.place("algorithm"),
             num_envs=NUM_ENVS,
             autoreset_mode=mode,
-            directory=stage.near.directory,
+            directory=directory,
             connect_timeout=LIMIT_S,
         )
         with contextlib.closing(envs):
-            actual = drive(envs, extra_reset_at=17)
+            return envs, drive(envs, extra_reset_at=17)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_client_vector_env_is_gymnasiums_own(stage_of_vectors, mode):
+    """A batch over one channel, in every autoreset mode."""
+    _, actual = driven(stage_of_vectors, serving, rlay.ClientVectorEnv, mode)
     for (call, one), (_, other) in zip(actual, expected_batch(mode), strict=True):
         assert_identical(one, other, call)
 
@@ -79,22 +87,7 @@ def test_client_vector_env_is_gymnasiums_own(stage_of_vectors, mode):
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_server_vector_env_is_gymnasiums_own(stage_of_vectors, mode):
     """A game with several lanes asks, in every autoreset mode."""
-    stage = stage_of_vectors
-    with playing(
-        Lane,
-        name=stage.place("environment"),
-        num_envs=NUM_ENVS,
-        directory=stage.near.directory,
-    ):
-        envs = rlay.ServerVectorEnv(
-            stage.place("algorithm"),
-            num_envs=NUM_ENVS,
-            autoreset_mode=mode,
-            directory=stage.near.directory,
-            connect_timeout=LIMIT_S,
-        )
-        with contextlib.closing(envs):
-            actual = drive(envs, extra_reset_at=17)
+    envs, actual = driven(stage_of_vectors, playing, rlay.ServerVectorEnv, mode)
     for (call, one), (_, other) in zip(actual, expected_batch(mode), strict=True):
         assert_identical(one, in_the_spaces_own_types(envs, other), call)
 
