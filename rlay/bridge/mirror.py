@@ -2,12 +2,12 @@
 
 import functools
 import logging
-from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from rlay.bridge.ends import BridgeServer, NotYet, check_capacities
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
+from rlay.bridge.window import Window
 from rlay.errors import RLayError
 from rlay.protocol.constants import (
     CloseReason,
@@ -59,7 +59,7 @@ class Mirror:
         self._asked = False  # whether OPEN was sent for that Hello
         # Of the last session, once its client is gone: the CLOSE may have been lost.
         self._ended: Ids | None = None
-        self._window: TimerHandle | None = None
+        self._window = Window(registry)
         end.bell.listen(functools.partial(registry.contain, self, self._rung))
 
     @property
@@ -85,7 +85,7 @@ class Mirror:
         self.link, self._channel = link, channel
         self.end.header.origin = link.peer.id if link.peer else 0
         link.mirrors[channel] = self
-        self._stop_window()
+        self._window.close()
         self._tell_of_the_end()
         session = self.session
         if session is None:
@@ -142,17 +142,7 @@ class Mirror:
         if self.session is not None:
             self.session.detach()
         self.end.line.say(PeerState.LINK_DOWN, CloseReason.NONE)
-        self.start_window(self._registry.window_after(link))
-
-    def start_window(self, seconds: float) -> None:
-        """Wait so long for a link, then give up."""
-        self._stop_window()
-        self._window = self._registry.later(seconds, self, self._expire)
-
-    def _stop_window(self) -> None:
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
+        self._window.open(self._registry.window_after(link), self, self._expire)
 
     def _expire(self) -> None:
         _log.warning(
@@ -364,7 +354,7 @@ class Mirror:
         if ARMED:
             reach("withdraw.heard")
         reason = ending.known_reason
-        self._stop_window()
+        self._window.close()
         if self.link is not None:
             self.link.mirrors.pop(self._channel, None)
         if self.session is not None:
@@ -426,7 +416,7 @@ class Mirror:
                     error,
                     extra={"channel": self.name, "reason": type(error).__name__},
                 )
-        self.start_window(self._registry.window_s)
+        self._window.open(self._registry.window_s, self, self._expire)
 
     @property
     def waits_for_client(self) -> bool:

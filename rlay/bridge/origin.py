@@ -2,12 +2,12 @@
 
 import functools
 import logging
-from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Final
 
 from rlay.bridge.ends import BridgeClient, NotYet
 from rlay.bridge.fault_points import ARMED, reach
 from rlay.bridge.session import Session
+from rlay.bridge.window import Window
 from rlay.errors import ChannelError, PeerLost, RLayError
 from rlay.protocol.constants import (
     Capability,
@@ -77,7 +77,7 @@ class Origin:
         self._end: BridgeClient | None = None
         self._opening: tuple[Link, int, Ids] | None = None
         self._machine = ""  # of the session's client; unknown after a restart
-        self._window: TimerHandle | None = None
+        self._window = Window(registry)
 
     # ---------------------------------------------------------------------- channel
 
@@ -333,7 +333,7 @@ class Origin:
         session, self.session = self.session, None
         end, self._end = self._end, None
         self._opening = None
-        self._stop_window()
+        self._window.close()
         if session is not None:
             session.detach()
         if end is not None:
@@ -358,16 +358,7 @@ class Origin:
             return
         assert self._end is not None  # noqa: S101 - there is one in a session
         self._end.line.say(PeerState.LINK_DOWN, CloseReason.NONE)
-        self._start_window(self._registry.window_after(link))
-
-    def _start_window(self, seconds: float) -> None:
-        self._stop_window()
-        self._window = self._registry.later(seconds, self, self._expire)
-
-    def _stop_window(self) -> None:
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
+        self._window.open(self._registry.window_after(link), self, self._expire)
 
     def _expire(self) -> None:
         _log.warning(
@@ -396,7 +387,7 @@ class Origin:
             raise
         self._end, self.session = end, session
         self._listen(end)
-        self._start_window(self._registry.window_s)
+        self._window.open(self._registry.window_s, self, self._expire)
         _log.info(
             "took over the session on %r", self.name, extra={"channel": self.name}
         )
@@ -412,7 +403,7 @@ class Origin:
             # What is still under way on it would be written over what comes now.
             session.link.end(PeerLost(f"{self.name!r} goes on over a newer link"))
         session.detach()
-        self._stop_window()
+        self._window.close()
         session.attach(link, channel)
         self._machine = link.machine
         end.line.say(PeerState.ALIVE, CloseReason.NONE)

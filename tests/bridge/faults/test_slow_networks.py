@@ -1,7 +1,6 @@
 """Rows C6, C9, C10: networks and peers that are slow."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +11,7 @@ import rlay
 from rlay.testing.environments import EchoEnv
 from tests.faults.stage import LIMIT_S
 from tests.support.channels import say
+from tests.support.waiting import wait_until
 
 LARGE = spaces.Box(0, 255, (16_000_000,), np.uint8)
 
@@ -118,8 +118,9 @@ def test_c10_small_messages_pass_a_large_one(stage, large):
     stepping = threading.Thread(target=env.step, args=(LARGE.sample(),))
     before = stage.proxy.delivered_bytes("to_dialer")
     stepping.start()
-    while stage.proxy.delivered_bytes("to_dialer") < before + 1_000_000:
-        time.sleep(0.01)
+    wait_until(
+        lambda: stage.proxy.delivered_bytes("to_dialer") >= before + 1_000_000, LIMIT_S
+    )
     player.step()
     assert stepping.is_alive()
     stage.proxy.heal()
