@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rlay.bridge.link")
 
 WRITE_STALL_S: Final = 10.0
+_WE_SAID_GOODBYE: Final = "we said goodbye"
 
 
 class Link:
@@ -243,6 +244,8 @@ class Link:
                 f"{self.where} ended the connection before it let us in: it wants a "
                 "client certificate or another token, or it is full"
             )
+        if self.said_goodbye:
+            return PeerLost(_WE_SAID_GOODBYE)
         return PeerLost("the other side ended the connection")
 
     def end(self, error: RLayError, note: Note | None = None) -> None:
@@ -295,7 +298,7 @@ class Link:
     def bye(self, reason: CloseReason) -> None:
         """Say that the link ends in order, and end it."""
         self.say_goodbye(reason)
-        self.end(PeerLost("we said goodbye"))
+        self.end(PeerLost(_WE_SAID_GOODBYE))
 
     # ------------------------------------------------------------------ heartbeats
 

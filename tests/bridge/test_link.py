@@ -191,6 +191,25 @@ def test_goodbye_says_why():
     asyncio.run(run())
 
 
+def test_goodbye_leaves_the_end_to_the_other_side():
+    """It may still be reading what came before: it ends the connection, not we."""
+
+    async def run():
+        ends: list[Link] = []
+        async with link_and_peer(Registry(), on_end=ends.append) as (link, peer):
+            link.say_goodbye(CloseReason.DRAINING)
+            link.say_goodbye(CloseReason.CLOSED)
+            _, body = await peer.expect(FrameType.BYE)
+            assert Ending.decode(body).known_reason is CloseReason.DRAINING
+            assert link.flushed
+            assert ends == []
+            peer.sock.close()
+            await until(lambda: ends, "the link has ended")
+            assert "we said goodbye" in str(link.ended)
+
+    asyncio.run(run())
+
+
 def test_garbage_is_answered_with_an_error_and_the_end():
     """The peer is told what was wrong before the connection ends."""
 
