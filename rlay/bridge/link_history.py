@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MOST: Final = 1024
 """As many links as one bridge may have: the oldest make room."""
-_MOST_ERROR_CHARS: Final = 300
+MOST_ERROR_CHARS: Final = 300
 _Key = str | int
 
 
@@ -31,7 +31,7 @@ class LinkHistory:
         """Remember a link that was up, and why it ended unless it said goodbye."""
         counts, key = link.counts, _key(link)
         if not link.said_goodbye:
-            counts.last_error = str(link.ended)[:_MOST_ERROR_CHARS]
+            counts.last_error = str(link.ended)[:MOST_ERROR_CHARS]
         self._past.pop(key, None)  # so that it is the youngest
         self._past[key] = counts.resumes, counts.last_error
         if len(self._past) > MOST:

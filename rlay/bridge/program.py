@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlay.bridge.dialer import Dialer
 from rlay.bridge.link import Link
-from rlay.bridge.link_history import LinkHistory
+from rlay.bridge.link_history import MOST_ERROR_CHARS, LinkHistory
 from rlay.bridge.listener import Listener
 from rlay.bridge.presence import Presence
 from rlay.bridge.registry import Registry
@@ -57,7 +57,6 @@ _SHORTEST_TICK_S: Final = 0.05
 _DRAIN_LOOK_S: Final = 0.02
 _FAREWELL_S: Final = 1.0
 """For a BYE to arrive and the other side to end the link."""
-_MOST_ERROR_CHARS: Final = 300
 _LOOPBACKS: Final = ("127.", "::1", "localhost")
 _REMEDIES: Final[dict[int | None, str]] = {
     errno.EADDRINUSE: ". Another program listens there, maybe a bridge that still "
@@ -230,7 +229,7 @@ class Bridge:
         if isinstance(error, ProtocolError):
             counts.protocol_errors[type(error).__name__] += 1
         if not link.said_goodbye:
-            self.last_error = f"{link.name}: {error}"[:_MOST_ERROR_CHARS]
+            self.last_error = f"{link.name}: {error}"[:MOST_ERROR_CHARS]
         if link.peer is not None:
             self.history.ended(link)
             counts.reconnects[type(error).__name__] += 1
