@@ -233,8 +233,8 @@ def worker_in_step(paradigm: str, closes: bool) -> None:
         done.set()
 
     worker = threading.Thread(target=work)
-    worker.start()
-    with interrupted():
+    with interrupted():  # from here: the step may begin before start() returns
+        worker.start()
         done.wait()
     if closes:
         began = time.monotonic()
