@@ -193,7 +193,11 @@ class EnvLost(PeerLost):
     Attributes:
         executed: Whether the step that was in flight ran. False: it certainly
             did not. None: it may have, wholly or in part.
+        lanes: Which of a vector's environments are lost; empty where it is no vector
+            over several channels.
     """
+
+    lanes: tuple[int, ...] = ()
 
     def __init__(self, message: str, executed: bool | None = None) -> None:
         """Keep what is known of the step in flight."""

@@ -5,12 +5,11 @@ forked child are turned away. The environments of one lane and of many share thi
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from gymnasium.error import ClosedEnvironmentError
 
 from rlay.envs.faults import reset_needed
-from rlay.envs.links import AlgorithmLink
 from rlay.envs.listening import Listening
 from rlay.errors import (
     EnvLost,
@@ -55,7 +54,18 @@ def refuse_closed(name: str) -> Step:
     return Refusal(lambda: closed_error(name))
 
 
-class AlgorithmEnd(Listening):
+class Session(Protocol):
+    """What an algorithm's end has of the other end, or of several."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be said in it."""
+
+
+S = TypeVar("S", bound=Session)
+
+
+class AlgorithmEnd(Listening, Generic[S]):
     """One user at a time, and what the next step does.
 
     Attributes:
@@ -63,7 +73,7 @@ class AlgorithmEnd(Listening):
     """
 
     name: str
-    _link: AlgorithmLink | None
+    _link: S | None
     _step: Step
 
     def _set_up(self, name: str, bridge: OwnBridge) -> None:

@@ -13,7 +13,6 @@ from rlay.errors import (
     ChannelBusy,
     ChannelError,
     ChannelNotFound,
-    ConnectTimeout,
     Draining,
     ForkedError,
     MessageTooLarge,
@@ -29,7 +28,7 @@ from rlay.protocol.delivery import Outcome, Requester, RequesterState
 from rlay.protocol.greeting import EnvironmentFacts, Hello
 from rlay.protocol.slot_layout import SEQUENCE_WORD
 from rlay.protocol.steady import UNSTEADY
-from rlay.transport.attaching import ChannelSearch, ClientEnd
+from rlay.transport.attaching import ChannelSearch, ClientEnd, PendingGreeting
 from rlay.transport.base import Channel
 from rlay.transport.ends import CAPABILITIES, draw_id
 from rlay.transport.peers import Deadline, PeerGone
@@ -65,7 +64,7 @@ class TrainerSearch:
             max_message_bytes=max_message_bytes,
         )
         self._client: ClientEnd | None = None
-        self._ids = (0, 0)
+        self._greeting: PendingGreeting | None = None
         self._look_at = 0.0
         self.problem = self._absent
 
@@ -90,10 +89,11 @@ class TrainerSearch:
         if time.monotonic() < self._look_at:
             return None
         try:
-            if self._client is None and not self._open():
+            greeting = self._greeting or self._open()
+            if greeting is None:
                 self.problem = self._absent
                 return None
-            return self._greeted()
+            return self._greeted(greeting)
         except ChannelNotFound:
             self.problem = self._absent
         except ChannelBusy as error:
@@ -101,13 +101,6 @@ class TrainerSearch:
             if self._client is not None:  # a bridge said so, in answer to our Hello
                 self.give_up()
                 self._look_at = time.monotonic() + _BUSY_PAUSE_S
-        except ConnectTimeout:
-            client = self._client
-            who = client.peer.who if client else "it"
-            self.problem = (
-                f"the trainer of {self.name!r} ({who}) is alive but has not called "
-                "reset() yet, which takes games in"
-            )
         except (PeerLost, PeerGone, Draining) as error:
             self.problem = str(error)
             self.give_up()
@@ -123,33 +116,33 @@ class TrainerSearch:
         else:
             time.sleep(seconds)
 
-    def _open(self) -> bool:
+    def _open(self) -> PendingGreeting | None:
         client = self._search.look()
         if client is None:
-            return False
+            return None
         self._client = client
         if client.facts.paradigm is not Paradigm.SERVER_ENV:
             raise ChannelError(
                 f"channel {self.name!r} was made by a ServerBackend, which holds an "
                 "environment: attach a ClientEnv to it, or make a ServerEnv"
             )
-        self._ids = (draw_id(), 0)
-        client.begin_hello(self._hello, self._ids)
-        return True
+        self._greeting = PendingGreeting(client, self._hello, (draw_id(), 0))
+        return self._greeting
 
-    def _greeted(self) -> tuple[ClientEnd, Channel]:
-        client = self._client
-        assert client is not None  # noqa: S101 - look() opened it
-        if not client.continue_hello():
-            raise ConnectTimeout("the trainer takes a long greeting in parts")
-        ids, welcome = client.receive_welcome(self._ids, 0.0)
-        channel = client.attach(welcome, ids)
-        self._client = None
-        return client, channel
+    def _greeted(self, greeting: PendingGreeting) -> tuple[ClientEnd, Channel] | None:
+        client, answer = greeting.client, greeting.look()
+        if answer is None:
+            self.problem = (
+                f"the trainer of {self.name!r} ({client.peer.who}) is alive but has "
+                "not called reset() yet, which takes games in"
+            )
+            return None
+        self._client = self._greeting = None
+        return client, answer[1]
 
     def give_up(self) -> None:
         """Leave a channel whose greeting is not answered."""
-        client, self._client = self._client, None
+        client, self._client, self._greeting = self._client, None, None
         self._search.close()
         if client is not None:
             client.close(CloseReason.CLOSED)

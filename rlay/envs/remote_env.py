@@ -17,10 +17,10 @@ from rlay.envs.algorithm_end import (
     refuse,
     refuse_closed,
 )
+from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.display import Display, display_for, makes_display
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
-from rlay.envs.links import AlgorithmLink
 from rlay.envs.remote_attributes import RemoteAttributes
 from rlay.envs.spaces import build, mismatch
 from rlay.envs.timeouts import Timeouts
@@ -59,7 +59,7 @@ def channel_name(name: str | None, *, group: bool = False) -> str:
         ) from None
 
 
-class RemoteEnv(AlgorithmEnd, RemoteAttributes, gymnasium.Env[Any, Any]):
+class RemoteEnv(AlgorithmEnd[AlgorithmLink], RemoteAttributes, gymnasium.Env[Any, Any]):
     """An environment whose dynamics live at the other end of a channel.
 
     Attributes:

@@ -282,12 +282,6 @@ class ServerBackend(Listening):
                 f"channel {self.name!r} carries a batch of {count}: use "
                 f"rlay.ClientVectorEnv({self.name!r})",
             )
-        if wishes.vector and not self._source.vector:
-            return Refusal(
-                ErrorCode.NUM_ENVS,
-                f"channel {self.name!r} carries one environment, not a batch: use "
-                f"rlay.ClientEnv({self.name!r}), or serve it with num_envs=...",
-            )
         if wishes.num_envs not in (None, count):
             return Refusal(
                 ErrorCode.NUM_ENVS,

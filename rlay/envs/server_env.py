@@ -9,10 +9,11 @@ from typing import Any
 import gymnasium
 
 from rlay.envs.algorithm_end import Step
+from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.display import backend_mode, mode_mismatch
 from rlay.envs.faults import reset_needed
-from rlay.envs.links import AlgorithmLink, ServerLink
 from rlay.envs.remote_env import RemoteEnv, channel_name, given_arguments
+from rlay.envs.server_link import ServerLink
 from rlay.envs.spaces import describe, mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,

@@ -11,9 +11,9 @@ from gymnasium.vector.utils import iterate
 
 from rlay.envs.algorithm_end import refuse
 from rlay.envs.faults import reset_needed
-from rlay.envs.links import ServerLink
 from rlay.envs.remote_env import channel_name, given_arguments
 from rlay.envs.server_env import GameHost, demanded, demands_met
+from rlay.envs.server_link import ServerLink
 from rlay.envs.spaces import mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,
@@ -24,6 +24,7 @@ from rlay.envs.timeouts import (
 )
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
+from rlay.envs.vector_resets import seeds_for, split_options
 from rlay.errors import RLayError
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import EnvironmentFacts, Wishes
@@ -147,22 +148,20 @@ class ServerVectorEnv(RemoteVectorEnv):
 
         Raises:
             ValueError: Seeds or mask do not fit the number of environments.
+            TypeError: The mask is no array of bool.
             gymnasium.error.ResetNeeded: There is a mask, but all must be reset: it is
                 the first reset, or the last step has no result.
             The errors of ``ServerEnv.reset``.
         """
         with self._exclusively():
             link = self._living_link()
-            seeds = self._seeds(seed)
-            options = None if options is None else dict(options)
-            mask = None if options is None else options.pop("reset_mask", None)
-            if mask is not None:
-                mask = self._mask(mask)
-                if self._step != self._advance:
-                    raise reset_needed(
-                        "reset_mask names some of the environments, and the others "
-                        "have no known state"
-                    )
+            seeds = seeds_for(seed, self.num_envs)
+            options, mask = split_options(options, self.num_envs)
+            if mask is not None and self._step != self._advance:
+                raise reset_needed(
+                    "reset_mask names some of the environments, and the others have "
+                    "no known state"
+                )
             observations, infos = link.reset(seeds, options, mask)
             if mask is None:
                 self._ended = np.zeros(self.num_envs, dtype=np.bool_)
@@ -173,7 +172,7 @@ class ServerVectorEnv(RemoteVectorEnv):
 
     def _living_link(self) -> ServerLink:
         link = self._link
-        if link is not None and not link.over:
+        if isinstance(link, ServerLink) and not link.over:
             try:
                 link.channel.watch.check()
             except RLayError:
@@ -182,29 +181,6 @@ class ServerVectorEnv(RemoteVectorEnv):
             self._connect()
         assert isinstance(self._link, ServerLink)  # noqa: S101 - connected above
         return self._link
-
-    def _seeds(self, seed: Any) -> list[Any]:
-        if seed is None or isinstance(seed, (int, np.integer)):
-            return [
-                None if seed is None else int(seed) + index
-                for index in range(self.num_envs)
-            ]
-        if len(seed) != self.num_envs:
-            raise ValueError(
-                f"{len(seed)} seeds were given for {self.num_envs} environments"
-            )
-        return list(seed)
-
-    def _mask(self, mask: Any) -> Any:
-        array = np.asarray(mask)
-        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
-            raise ValueError(
-                f"reset_mask is {array.dtype} {array.shape}, it must be bool "
-                f"({self.num_envs},)"
-            )
-        if not array.any():
-            raise ValueError("reset_mask names no environment")
-        return array
 
     # --------------------------------------------------------------------- step
 
@@ -229,7 +205,7 @@ class ServerVectorEnv(RemoteVectorEnv):
 
     def _join(self, observations: Any, infos: Any) -> tuple[Any, dict[str, Any]]:
         """Reset what ended, and put both reports together as Gymnasium does."""
-        assert self._link is not None  # noqa: S101 - the caller has it
+        assert isinstance(self._link, ServerLink)  # noqa: S101 - the caller has it
         mask = self._ended
         first, reset_infos = self._link.reset([None] * self.num_envs, None, mask)
         finals = list(iterate(self.observation_space, observations))

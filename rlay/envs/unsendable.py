@@ -25,17 +25,23 @@ def mended(info: Any, policy: Policy) -> Any:
     environment itself put under ``rlay``, if anything, gives way.
 
     Args:
-        info: Any info.
+        info: Any info, or a list of them: of a batch, each marked by itself.
         policy: "repr" puts a part's ``repr`` in its place; "drop" leaves a dict's
             item out and puts None in place of a list's or tuple's.
 
     Raises:
         Unsendable: The info itself is no dict.
     """
+    if type(info) is list:
+        return [_mended(each, _DEPTH_IN_MESSAGE + 1, policy) for each in info]
+    return _mended(info, _DEPTH_IN_MESSAGE, policy)
+
+
+def _mended(info: Any, depth: int, policy: Policy) -> dict[str, Any]:
     if type(info) is not dict:
         raise Unsendable("an info is a dict", info)
     marks: dict[str, str] = {}
-    whole = _mend(info, _DEPTH_IN_MESSAGE, [], marks, policy)
+    whole: dict[str, Any] = _mend(info, depth, [], marks, policy)
     return {**whole, MARK: {"unsendable": marks}} if marks else whole
 
 

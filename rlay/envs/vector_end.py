@@ -1,13 +1,18 @@
 """What ``ClientVectorEnv`` and ``ServerVectorEnv`` have in common."""
 
 import contextlib
-from typing import Any
+from typing import Any, Protocol
 
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlay.envs.algorithm_end import AlgorithmEnd, closed_error, refuse_closed
+from rlay.envs.algorithm_end import (
+    AlgorithmEnd,
+    Session,
+    closed_error,
+    refuse_closed,
+)
 from rlay.envs.facts import RemoteSpec
 from rlay.envs.faults import reset_needed
 from rlay.envs.spaces import build
@@ -25,8 +30,17 @@ def autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     return mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
 
 
-class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
-    """Environments at the other end of one channel, stepped as one batch."""
+class VectorSession(Session, Protocol):
+    """What a vector has of the other end, or of several."""
+
+    def call(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Ask every environment, and return what each said."""
+
+
+class RemoteVectorEnv(AlgorithmEnd[VectorSession], VectorEnv[Any, Any, Any]):
+    """Environments at the other end of a channel, or of several, stepped as one."""
 
     def __init__(self, name: str, spec: EnvSpec, bridge: OwnBridge) -> None:
         """Set everything up short of a connection."""
@@ -75,7 +89,7 @@ class RemoteVectorEnv(AlgorithmEnd, VectorEnv[Any, Any, Any]):
             raise closed_error(self.name)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step all environments with one message each way.
+        """Step all environments; all are asked before one is awaited.
 
         Args:
             actions: An element of :attr:`action_space`; any other encodable value

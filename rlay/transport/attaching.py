@@ -9,6 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from rlay.errors import ConnectTimeout
 from rlay.protocol.addresses import is_address
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import CloseReason, Paradigm
@@ -38,10 +39,12 @@ class ClientEnd(Protocol):
     """A client end that found its channel; see ``MemClient``.
 
     Attributes:
+        name: Of the channel.
         facts: What the channel says of itself.
         peer: The server end.
     """
 
+    name: str
     facts: ChannelFacts
 
     @property
@@ -69,6 +72,40 @@ class ClientEnd(Protocol):
 
     def close(self, reason: CloseReason = CloseReason.CLOSED) -> None:
         """Say goodbye and let go. Twice is harmless."""
+
+
+class PendingGreeting:
+    """A Hello that was said, and whose answer nobody waits for.
+
+    Attributes:
+        client: The end that said it.
+    """
+
+    def __init__(self, client: ClientEnd, hello: "Hello", ids: Ids) -> None:
+        """Begin to say Hello.
+
+        Args:
+            client: The end of a channel that was found.
+            hello: What to say.
+            ids: Incarnation and session; the one that the server draws is 0.
+        """
+        self.client, self._ids = client, ids
+        client.begin_hello(hello, ids)
+
+    def look(self) -> "tuple[Welcome, Channel] | None":
+        """Return the Welcome and the session, or None where there is no answer yet.
+
+        Raises:
+            PeerLost: The server died meanwhile; ChannelClosed: it said goodbye.
+            RLayError: What its refusal says.
+        """
+        if not self.client.continue_hello():
+            return None
+        try:
+            ids, welcome = self.client.receive_welcome(self._ids, 0.0)
+        except ConnectTimeout:
+            return None
+        return welcome, self.client.attach(welcome, ids)
 
 
 class ServerEnd(Protocol):

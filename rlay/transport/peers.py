@@ -271,6 +271,10 @@ class Deadline:
         self._fresh = True
         return self
 
+    def restart(self, now: float) -> None:
+        """Let the time of a running one begin at ``now`` of ``time.monotonic``."""
+        self._began = self._checked = now
+
     def start(self) -> float:
         """Note that a sleep begins; return its first slice in seconds."""
         self._checked = time.monotonic()

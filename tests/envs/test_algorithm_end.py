@@ -18,7 +18,7 @@ from tests.support.vectors import Lane
 pytestmark = pytest.mark.usefixtures("channel_directory")
 
 
-class Raising(AlgorithmEnd):
+class Raising(AlgorithmEnd[Any]):
     """An end whose steps fail as they are told."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
 import rlay
-from rlay.envs.links import AlgorithmLink
+from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.server_env import GameHost
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Kind

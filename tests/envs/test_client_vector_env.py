@@ -79,11 +79,20 @@ def test_mode_that_does_not_exist_refused_before_anything_is_opened():
 # --------------------------------------------------------------------- what it wants
 
 
-def test_num_envs_of_another_number_refused_with_both():
-    """A channel that carries another number than was asked for says so."""
+def test_num_envs_below_what_a_channel_carries_refused_with_both():
+    """A channel is taken whole: who asks for less hears both numbers at once."""
+    with (
+        serving(Lane, name="lanes", num_envs=2, sessions=None),
+        pytest.raises(rlay.SpaceMismatch, match=r"'lanes' carries 2 .*1 were asked"),
+    ):
+        rlay.ClientVectorEnv("lanes", num_envs=1)
+
+
+def test_num_envs_that_do_not_come_are_waited_for_and_told():
+    """There may be more yet; after connect_timeout it says what there is."""
     with serving(Lane, name="lanes", num_envs=2, sessions=None):
-        with pytest.raises(rlay.SpaceMismatch, match=r"carries 2 .*3 were asked"):
-            rlay.ClientVectorEnv("lanes", num_envs=3)
+        with pytest.raises(rlay.ConnectTimeout, match=r"2 of 3 .* 0.1 s \('lanes'\)"):
+            rlay.ClientVectorEnv("lanes", num_envs=3, connect_timeout=0.1)
         remote = rlay.ClientVectorEnv("lanes")
         assert remote.num_envs == 2
         remote.close()
@@ -119,13 +128,14 @@ def test_vector_environment_of_one_is_a_batch():
         assert_identical(one, other, call)
 
 
-def test_single_environment_refused_and_names_client_env():
-    """A backend of one environment sends no batches: the error names ClientEnv."""
-    with (
-        serving("CartPole-v1", name="one", sessions=None),
-        pytest.raises(rlay.SpaceMismatch, match=r"rlay\.ClientEnv\('one'\)"),
-    ):
-        rlay.ClientVectorEnv("one")
+def test_channel_of_one_environment_is_a_vector_of_one():
+    """Its backend need not know of vectors."""
+    with serving("CartPole-v1", name="one"):
+        remote = rlay.ClientVectorEnv("one")
+        assert (remote.num_envs, remote.channels) == (1, ("one",))
+        observations, _ = remote.reset(seed=1)
+        assert remote.observation_space.contains(observations)
+        remote.close()
 
 
 # -------------------------------------------------------------------------- attributes

@@ -218,19 +218,22 @@ def test_seed_list_reaches_its_lanes():
 
 
 @pytest.mark.parametrize(
-    ("seed", "options", "message"),
+    ("seed", "options", "error", "message"),
     [
-        ([1], None, "1 seeds"),
-        (None, {"reset_mask": np.array([True])}, r"reset_mask is bool \(1,\)"),
-        (None, {"reset_mask": np.array([1, 0])}, "reset_mask is int64"),
-        (None, {"reset_mask": np.zeros(2, bool)}, "names no environment"),
+        ([1], None, ValueError, "1 seeds"),
+        (None, {"reset_mask": np.array([True])}, ValueError, r"shape \(1,\)"),
+        (None, {"reset_mask": np.array([1, 0])}, TypeError, "reset_mask is int64"),
+        (None, {"reset_mask": [True, False]}, TypeError, "reset_mask is list"),
+        (None, {"reset_mask": np.zeros(2, bool)}, ValueError, "names no environment"),
     ],
 )
-def test_seeds_or_mask_that_do_not_fit_refused_and_nothing_sent(seed, options, message):
-    """What does not fit the number of lanes is a ValueError; the next reset works."""
+def test_seeds_or_mask_that_do_not_fit_refused_and_nothing_sent(
+    seed, options, error, message
+):
+    """What does not fit is refused as Gymnasium does; the next reset works."""
     with playing(Lane, name="game", num_envs=2):
         envs = rlay.ServerVectorEnv("game")
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(error, match=message):
             envs.reset(seed=seed, options=options)
         envs.reset(seed=1)
         envs.close()

@@ -1,27 +1,22 @@
 """The algorithm's end of a session: decisions out, reports in.
 
-``ClientLink`` asks and the backend answers; behind a ``ServerLink`` the game asks and
-its report, once read, stays unanswered until the next decision. That is what makes
-``ServerEnv.step`` return the transition which its own action caused. Everything
-else is the same for both.
+A ``ClientLink`` asks and the backend answers; behind a ``ServerLink`` the game asks.
+Everything that is the same for both is here.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from rlay.envs.faults import (
     error_of,
     invalid_action,
     is_loss,
     lost_error,
-    reset_needed,
     unsendable_request,
 )
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import (
-    CloseTimeout,
     LinkDown,
-    LocalProtocolError,
     MessageTooLarge,
     RemoteProtocolError,
     ResetTimeout,
@@ -30,7 +25,7 @@ from rlay.errors import (
     StepTimeout,
 )
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import KIND_MASK, CloseReason, Kind
+from rlay.protocol.constants import KIND_MASK, Kind
 from rlay.protocol.decisions import DecisionWriter, Operation
 from rlay.protocol.delivery import (
     Outcome,
@@ -52,6 +47,22 @@ Read = Callable[[MessageBuffer], Any]
 
 _TRANSITION: Final = int(Kind.TRANSITION)
 _RESET_RESULT: Final = int(Kind.RESET_RESULT)
+
+
+class SplitStep(NamedTuple):
+    """A step in pieces, so that many are on their way before one is awaited.
+
+    Attributes:
+        write: Takes an action and sends nothing. What it raises concerns nobody else.
+        undo: Takes back what was written and not sent.
+        send: Sends what was written; takes the time, of ``time.monotonic``.
+        wait: Waits for the transition; the limit runs from the time of ``send``.
+    """
+
+    write: Callable[[Any], None]
+    undo: Callable[[], None]
+    send: Callable[[float], None]
+    wait: Callable[[], Any]
 
 
 class AlgorithmLink:
@@ -127,8 +138,9 @@ class AlgorithmLink:
         begin, accept, wanted = self._begin, self._machine.receive, self._wanted
         send, receive, take = channel.send, channel.receive, channel.take
         write_steady = tuple(buffer.steady for buffer in channel.outgoing)
-        write_other, read_other = self._write_step, self._read_transition
-        next_message, give_up = self._next, self._give_up
+        write_other, send_other = self._write_step, self._send
+        read_other, next_message = self._read_transition, self._next
+        give_up = self._give_up
 
         def step(action: Any, reset_mask: Any = None) -> Any:
             try:
@@ -136,7 +148,8 @@ class AlgorithmLink:
                 if write_steady[sequence & 1](action):
                     send(sequence)
                 else:
-                    write_other(sequence, action, reset_mask)
+                    overflow = write_other(sequence, action, reset_mask)
+                    send_other(sequence, overflow, patience)
                 message = receive(patience)
                 if accept(message.words[SEQUENCE_WORD]) is not wanted:
                     message = next_message(patience)
@@ -152,17 +165,69 @@ class AlgorithmLink:
 
         return step
 
-    def _write_step(self, sequence: int, action: Any, reset_mask: Any) -> None:
-        """Send a step that is not steady."""
+    def compile_split_step(self) -> SplitStep:
+        """Return :meth:`compile_step`'s function in pieces, for several at once."""
+        channel, patience = self.channel, self._step_patience.running()
+        begin, accept, wanted = self._begin, self._machine.receive, self._wanted
+        publish, receive, take = channel.send, channel.receive, channel.take
+        write_steady = tuple(buffer.steady for buffer in channel.outgoing)
+        write_other, send_other = self._write_step, self._send
+        read_other, next_message = self._read_transition, self._next
+        give_up, restart = self._give_up, patience.restart
+        sequence, overflow = 0, None
+
+        def write(action: Any) -> None:
+            nonlocal sequence, overflow
+            try:
+                sequence, overflow = begin(), None
+                if not write_steady[sequence & 1](action):
+                    overflow = write_other(sequence, action, None)
+            except BaseException as error:
+                give_up(error)
+                raise
+
+        def send(now: float) -> None:
+            restart(now)
+            try:
+                if overflow is None:
+                    publish(sequence)
+                else:
+                    send_other(sequence, overflow, patience)
+            except BaseException as error:
+                give_up(error)
+                raise
+
+        def wait() -> Any:
+            try:
+                message = receive(patience)
+                if accept(message.words[SEQUENCE_WORD]) is not wanted:
+                    message = next_message(patience)
+                read_steady = message.steady
+                transition = None if read_steady is None else read_steady()
+                if transition is None:
+                    transition = read_other(message)
+                take()
+            except BaseException as error:
+                give_up(error)
+                raise
+            return transition
+
+        return SplitStep(write, self._reconcile, send, wait)
+
+    def _write_step(self, sequence: int, action: Any, reset_mask: Any) -> bytes | None:
+        """Write a step that is not steady; return what exceeds the buffer."""
         buffer = self.channel.outgoing[sequence & 1]
         try:
-            overflow = self._writer.step(buffer, action, reset_mask)
+            return self._writer.step(buffer, action, reset_mask)
         except Unsendable as error:
             raise invalid_action(error, action) from None
+
+    def _send(self, sequence: int, overflow: bytes | None, patience: Deadline) -> None:
+        """Send what is in the buffer, or what exceeds it."""
         if overflow is None:
             self.channel.send(sequence)
         else:
-            self._send_parts(sequence, overflow, self._step_patience)
+            self._send_parts(sequence, overflow, patience)
 
     def _read_transition(self, message: MessageBuffer) -> Any:
         """Return a transition that is not steady, or raise what came instead."""
@@ -198,6 +263,14 @@ class AlgorithmLink:
             and self._machine.state is self._at_rest
         ):
             return self._reset_steadily()
+        return self.reset_wait(self.reset_send(seed, options, mask))
+
+    def reset_send(self, seed: Any, options: Any, mask: Any = None) -> Deadline:
+        """Send Reset without waiting for its answer.
+
+        Returns:
+            How long :meth:`reset_wait` may wait for it.
+        """
         patience = self._reset_patience.running()
         self._settle(patience)
         try:
@@ -206,6 +279,10 @@ class AlgorithmLink:
             )
         except Unsendable as error:
             raise unsendable_request(error, "reset") from None
+        return patience
+
+    def reset_wait(self, patience: Deadline) -> tuple[Any, Any]:
+        """Wait for the answer to the Reset that was sent; return it."""
         result: tuple[Any, Any] = self._hear(
             patience, Kind.RESET_RESULT, self._reader.reset_result
         )
@@ -245,6 +322,12 @@ class AlgorithmLink:
         Raises:
             gymnasium.error.ResetNeeded: A step is outstanding: reset or close first.
         """
+        return self.call_wait(self.call_send(operation, name, args, kwargs))
+
+    def call_send(
+        self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
+    ) -> Deadline:
+        """Send Call without waiting for its result; as :meth:`reset_send`."""
         self._before_call(name)
         patience = self._step_patience.running()
         try:
@@ -254,6 +337,10 @@ class AlgorithmLink:
             )
         except Unsendable as error:
             raise unsendable_request(error, f"the arguments of {name}") from None
+        return patience
+
+    def call_wait(self, patience: Deadline) -> Any:
+        """Wait for the result of the Call that was sent; return it."""
         return self._hear(patience, Kind.CALL_RESULT, self._reader.call_result)
 
     def _before_call(self, name: str) -> None:
@@ -265,10 +352,7 @@ class AlgorithmLink:
         try:
             sequence = self._begin()
             overflow = write(self.channel.outgoing[sequence & 1])
-            if overflow is None:
-                self.channel.send(sequence)
-            else:
-                self._send_parts(sequence, overflow, patience)
+            self._send(sequence, overflow, patience)
         except BaseException as error:
             self._give_up(error)
             raise
@@ -369,86 +453,3 @@ def _breach(sequence: int) -> RemoteProtocolError:
         f"a message came out of order at sequence {sequence}; the session is over, "
         "reset() starts a new one"
     )
-
-
-class ClientLink(AlgorithmLink):
-    """Asks the backend: Reset, Step, Call, Close; one request in flight."""
-
-    _wanted: ClassVar[Outcome] = Outcome.ACCEPT
-    _awaiting: ClassVar[RequesterState | ResponderState] = RequesterState.WAITING
-    _outstanding: ClassVar[RequesterState | ResponderState] = RequesterState.LATE
-    _at_rest: ClassVar[RequesterState | ResponderState] = RequesterState.IDLE
-    _over: ClassVar[RequesterState | ResponderState] = RequesterState.OVER
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Compile for a session; arguments as :class:`AlgorithmLink`."""
-        self._machine = self._requester = Requester()
-        self._begin = self._requester.begin
-        super().__init__(*args, **kwargs)
-
-    def _before_call(self, name: str) -> None:
-        if self._requester.state is RequesterState.LATE:
-            raise reset_needed(f"the result of the last step is outstanding: {name}")
-
-    def _abandon(self) -> None:
-        self._requester.abandon()
-
-    def close(self) -> None:
-        """Say Close and wait for the answer, if nothing is outstanding.
-
-        Raises:
-            CloseTimeout: No answer within ``close_timeout``.
-            EnvLost: The backend is gone.
-        """
-        if self._requester.state is not RequesterState.IDLE:
-            return
-        limit = self._timeouts.close
-        patience = Deadline(
-            self.channel.watch,
-            limit,
-            lambda: CloseTimeout(
-                f"the environment of {self.channel.name!r} did not close within "
-                f"{limit} s; this end is closed all the same"
-            ),
-            counts_link_down=True,
-        )
-        self._say(
-            lambda buffer: self._writer.close(buffer, CloseReason.CLOSED), patience
-        )
-        self._hear(patience, Kind.CALL_RESULT, self._reader.call_result)
-
-
-class ServerLink(AlgorithmLink):
-    """Answers the game's reports with Reset, Action, Call or Close."""
-
-    _wanted: ClassVar[Outcome] = Outcome.RUN
-    _awaiting: ClassVar[RequesterState | ResponderState] = ResponderState.READY
-    _outstanding: ClassVar[RequesterState | ResponderState] = ResponderState.READY
-    _at_rest: ClassVar[RequesterState | ResponderState] = ResponderState.RUNNING
-    _over: ClassVar[RequesterState | ResponderState] = ResponderState.OVER
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Compile for a session; arguments as :class:`AlgorithmLink`."""
-        self._machine = self._responder = Responder()
-        self._begin = self._responder.answer
-        super().__init__(*args, **kwargs)
-
-    @property
-    def asked(self) -> bool:
-        """Whether the game waits for a decision."""
-        return self._responder.state is ResponderState.RUNNING
-
-    def _before_call(self, name: str) -> None:
-        if not self.asked:
-            raise LocalProtocolError(
-                f"{name} can be asked of the game only while it waits for a decision: "
-                "call reset() first"
-            )
-
-    def close(self) -> None:
-        """Answer with Close, if the game waits for a decision."""
-        if self.asked:
-            self._say(
-                lambda buffer: self._writer.close(buffer, CloseReason.CLOSED),
-                self._step_patience,
-            )

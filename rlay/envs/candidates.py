@@ -1,0 +1,297 @@
+"""The channels that may carry the lanes of a vector: found one by one, without waiting.
+
+A name stands for the channels ``name`` and ``name.<digits>``, on this machine or at a
+bridge; a list of names for exactly those.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from rlay.errors import ChannelBusy, ChannelNotFound
+from rlay.protocol.addresses import is_address
+from rlay.protocol.constants import CloseReason
+from rlay.protocol.names import group_member
+from rlay.transport.attaching import ChannelSearch, ClientEnd, Directory
+from rlay.transport.directory import ChannelDirectory
+from rlay.transport.mem_client import MemClient
+
+_BUSY_PAUSE_S: Final = 0.1
+"""How long a channel that is taken is left alone."""
+_ANSWER_S: Final = 1.0
+"""How long a bridge may take to say that it knows of no more channels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A channel that was free, and whose client end is ours now.
+
+    Attributes:
+        client: The end.
+        name: Of the channel, as it was asked for: a name or an address.
+        place: Where it stands among the others.
+    """
+
+    client: ClientEnd
+    name: str
+    place: int
+
+    def let_go(self) -> None:
+        """Leave the channel."""
+        self.client.close(CloseReason.CLOSED)
+
+
+class Candidates(Protocol):
+    """Where channels for a vector are found."""
+
+    def pick(self) -> Candidate | None:
+        """Return a channel that is free, or None where there is none now.
+
+        Raises:
+            ChannelError: A channel is not sound; AuthError: a bridge and this end do
+                not trust each other.
+        """
+
+    def put_back(self, candidate: Candidate) -> None:
+        """Let a channel that was let go of be found again."""
+
+    def replacing(self, candidate: Candidate) -> "Candidates":
+        """Return where another channel in a lost one's place is found."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything that is there now was picked."""
+
+    @property
+    def problem(self) -> str:
+        """What is in the way, for people; empty where nothing can be said."""
+
+    def close(self) -> None:
+        """Stop looking. Twice is harmless."""
+
+
+def candidates_for(name: str | Sequence[str], directory: Directory) -> Candidates:
+    """Return the channels that a name, or a list of names, stands for."""
+    if not isinstance(name, str):
+        return NamedChannels(name, directory)
+    return GroupAtBridge(name) if is_address(name) else LocalGroup(name, directory)
+
+
+class _Busy:
+    """Channels that were taken, and when to look at each again."""
+
+    def __init__(self) -> None:
+        self._texts: dict[object, str] = {}
+        self._until: dict[object, float] = {}
+
+    def note(self, key: object, error: Exception) -> None:
+        self._texts[key] = str(error)
+        self._until[key] = time.monotonic() + _BUSY_PAUSE_S
+
+    def forget(self, key: object) -> None:
+        self._texts.pop(key, None)
+
+    def rests(self, key: object) -> bool:
+        return time.monotonic() < self._until.get(key, 0.0)
+
+    @property
+    def text(self) -> str:
+        return "; ".join(list(self._texts.values())[:3])
+
+
+class NamedChannels:
+    """Exactly these channels, in this order; names and addresses may be mixed."""
+
+    def __init__(self, names: Sequence[str], directory: Directory) -> None:
+        """Look for each of ``names``."""
+        self._names = list(names)
+        self._directory = directory
+        self._busy = _Busy()
+        self._searches = {
+            place: ChannelSearch(name, directory) for place, name in enumerate(names)
+        }
+
+    def pick(self) -> Candidate | None:
+        """Return one that is free; see :class:`Candidates`."""
+        for place, search in self._searches.items():
+            if self._busy.rests(place):
+                continue
+            try:
+                client = search.look()
+            except ChannelNotFound:
+                self._busy.forget(place)
+            except ChannelBusy as error:
+                self._busy.note(place, error)
+            else:
+                if client is not None:
+                    del self._searches[place]
+                    self._busy.forget(place)
+                    return Candidate(client, self._names[place], place)
+        return None
+
+    def put_back(self, candidate: Candidate) -> None:
+        """Let it be found again."""
+        self._searches[candidate.place] = ChannelSearch(candidate.name, self._directory)
+
+    def replacing(self, candidate: Candidate) -> Candidates:
+        """Return the same name: who gives a list wants just those channels."""
+        return NamedChannels([candidate.name], self._directory)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all of them were picked: none of a list may be missing."""
+        return not self._searches
+
+    @property
+    def problem(self) -> str:
+        """Which are missing, and which are taken."""
+        missing = [self._names[place] for place in sorted(self._searches)]
+        told = [search.problem for search in self._searches.values() if search.problem]
+        texts = [f"missing: {', '.join(missing[:8])}", *told[:2], self._busy.text]
+        return "; ".join(text for text in texts if text)
+
+    def close(self) -> None:
+        """Stop looking."""
+        for search in self._searches.values():
+            search.close()
+        self._searches.clear()
+
+
+class LocalGroup:
+    """The channels ``name`` and ``name.<digits>`` of this machine, in numeric order."""
+
+    def __init__(self, name: str, directory: Directory) -> None:
+        """Look for the channels of ``name``."""
+        self._name, self._directory = name, directory
+        self._busy = _Busy()
+        self._held: set[str] = set()
+        self._exhausted = False
+
+    def pick(self) -> Candidate | None:
+        """Return the first that is free; see :class:`Candidates`."""
+        for place, member in self._members():
+            if member in self._held or self._busy.rests(member):
+                continue
+            try:
+                client = MemClient.open(member, self._directory)
+            except ChannelNotFound:
+                self._busy.forget(member)
+                continue
+            except ChannelBusy as error:
+                self._busy.note(member, error)
+                continue
+            self._busy.forget(member)
+            self._held.add(member)
+            return Candidate(client, member, place)
+        self._exhausted = bool(self._held)
+        return None
+
+    def _members(self) -> Iterator[tuple[int, str]]:
+        try:
+            with ChannelDirectory.open(self._directory, create=False) as root:
+                names = root.names()
+        except ChannelNotFound:
+            return
+        numbered = {each: group_member(self._name, each) for each in names}
+        found = [(n, each) for each, n in numbered.items() if n is not None]
+        if self._name in numbered:
+            yield -1, self._name
+        yield from sorted(found)
+
+    def put_back(self, candidate: Candidate) -> None:
+        """Let it be found again."""
+        self._held.discard(candidate.name)
+
+    def replacing(self, candidate: Candidate) -> Candidates:
+        """Return the group: any channel of it that is free will do."""
+        self.put_back(candidate)
+        return self
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last look found no other."""
+        return self._exhausted
+
+    @property
+    def problem(self) -> str:
+        """Which are taken."""
+        return self._busy.text
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class GroupAtBridge:
+    """The channels ``name`` and ``name.<digits>`` that a bridge knows.
+
+    A bridge hands out the first free one of a group, so each is found by a search of
+    its own, one after the other.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Look at the bridge of ``address``."""
+        self._address = address
+        self._group = f"{address}.*"
+        self._busy = _Busy()
+        self._searches = {name: self._search(name) for name in (address, self._group)}
+        self._found_at = time.monotonic()
+        self._picked = 0
+
+    def _search(self, name: str) -> ChannelSearch:
+        return ChannelSearch(name, None)
+
+    def pick(self) -> Candidate | None:
+        """Return one that is free; see :class:`Candidates`."""
+        for name, search in list(self._searches.items()):
+            if self._busy.rests(name):
+                continue
+            try:
+                client = search.look()
+            except ChannelBusy as error:
+                self._busy.note(name, error)
+                search.close()
+                self._searches[name] = self._search(name)
+                continue
+            if client is not None:
+                return self._take(name, client)
+        return None
+
+    def _take(self, name: str, client: ClientEnd) -> Candidate:
+        del self._searches[name]
+        if name == self._group:
+            self._searches[name] = self._search(name)
+        self._busy.forget(name)
+        self._picked += 1
+        self._found_at = time.monotonic()
+        base = self._address.rpartition("/")[2]
+        place = -1 if name == self._address else group_member(base, client.name)
+        return Candidate(client, name, -1 if place is None else place)
+
+    def put_back(self, candidate: Candidate) -> None:
+        """Let it be found again."""
+        self._picked -= 1
+        if candidate.name == self._address:
+            self._searches[self._address] = self._search(self._address)
+
+    def replacing(self, candidate: Candidate) -> Candidates:
+        """Return the group: any channel of it that is free will do."""
+        return GroupAtBridge(self._address)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the bridge has named no other for a while."""
+        return bool(self._picked) and time.monotonic() - self._found_at > _ANSWER_S
+
+    @property
+    def problem(self) -> str:
+        """What the bridge says, or why there is none."""
+        search = self._searches.get(self._address) or self._searches[self._group]
+        return self._busy.text or search.problem
+
+    def close(self) -> None:
+        """Stop looking."""
+        with contextlib.ExitStack() as closing:
+            for search in self._searches.values():
+                closing.callback(search.close)

@@ -1,0 +1,364 @@
+"""The lanes of one channel, of a vector over several channels.
+
+A channel carries one environment or a batch of them. A batch is reset by its backend
+when episodes end; of a single environment that is seen to here, so that both look the
+same to the vector::
+
+    NEXT_STEP   the step after an end sends Reset, and its action is not used
+    SAME_STEP   the step that ends an episode sends Reset too, before it returns
+    DISABLED    nothing is reset unless the algorithm says so
+"""
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from rlay.envs.attachments import Attachment
+from rlay.envs.candidates import Candidate
+from rlay.envs.client_link import ClientLink
+from rlay.envs.gathering import Gathering, Welcomed
+from rlay.envs.rows import Rows
+from rlay.envs.vector_infos import LaneInfo, listed_infos
+from rlay.errors import EnvLost, SpaceMismatch
+from rlay.transport.peers import Deadline
+
+_log = logging.getLogger("rlay.envs.client_vector_env")
+
+_LOOK_EVERY_S: Final = 0.02
+_REFUSED_PAUSE_S: Final = 5.0
+
+Replace = Callable[[Candidate, int], Gathering]
+Judge = Callable[[Welcomed], Attachment]
+
+
+class Results:
+    """What a step or a reset of all lanes returns, while it comes together.
+
+    Attributes:
+        rows: The observations; rows that nothing is put into keep their last one.
+        rewards: float64 of shape (num_envs,).
+        terminations: bool of shape (num_envs,).
+        truncations: bool of shape (num_envs,).
+        infos: In the order of the lanes: a lane's or a range of lanes' info.
+    """
+
+    def __init__(self, rows: Rows, num_envs: int) -> None:
+        """Begin with nothing."""
+        self.rows = rows
+        self.rewards = np.zeros(num_envs, dtype=np.float64)
+        self.terminations = np.zeros(num_envs, dtype=np.bool_)
+        self.truncations = np.zeros(num_envs, dtype=np.bool_)
+        self.infos: list[LaneInfo] = []
+
+
+class ChannelLanes:
+    """What the lanes of a single environment and of a batch have in common.
+
+    Attributes:
+        lanes: Which of the vector's.
+        lost: Why there is no environment; None where there is one.
+    """
+
+    def __init__(self, lanes: slice, candidate: Candidate, mode: AutoresetMode) -> None:
+        """Begin without a session; see :meth:`attach`."""
+        self.lanes = lanes
+        self.lost: EnvLost | None = None
+        self._candidate = candidate
+        self._mode = mode
+        self._attachment: Attachment | None = None
+        self._gathering: Gathering | None = None
+        self._look_at = 0.0
+        self._fresh = False
+        self._patience: Deadline | None = None
+
+    @property
+    def count(self) -> int:
+        """How many lanes these are."""
+        count: int = self.lanes.stop - self.lanes.start
+        return count
+
+    @property
+    def channel(self) -> str | None:
+        """The name of the channel; None where there is none."""
+        return None if self._attachment is None else self._candidate.client.name
+
+    @property
+    def link(self) -> ClientLink:
+        """The session.
+
+        Raises:
+            EnvLost: There is none.
+        """
+        if self._attachment is None:
+            raise self.lost or EnvLost("there is no environment", executed=False)
+        return self._attachment.link
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no session that could go on."""
+        return self._attachment is None or self._attachment.link.over
+
+    @property
+    def absent(self) -> bool:
+        """Whether a step can only report that the lanes are lost.
+
+        Where nothing is reset by itself a new environment waits for the algorithm.
+        """
+        waits = self._fresh and self._mode is AutoresetMode.DISABLED
+        return self._attachment is None or waits
+
+    def attach(self, candidate: Candidate, attachment: Attachment) -> None:
+        """Begin a session."""
+        self._candidate, self._attachment = candidate, attachment
+        self._fresh = True
+        split = attachment.link.compile_split_step()
+        self._write, self._undo, self._send_step, self._wait = split
+
+    # ------------------------------------------------------------- lost, and found
+
+    def lose(self, error: EnvLost) -> None:
+        """Take note of the end of an environment, and leave its channel."""
+        self.lost = error
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the channel, or stop looking for another one. Twice is harmless."""
+        attachment, self._attachment = self._attachment, None
+        gathering, self._gathering = self._gathering, None
+        if attachment is not None:
+            attachment.let_go()
+        if gathering is not None:
+            gathering.give_up()
+
+    def look(self, replace: Replace, judge: Judge) -> bool:
+        """Return whether there is a session, or one has come since the last look.
+
+        Args:
+            replace: Returns what looks for another channel in this one's place.
+            judge: Returns the session with a backend that has greeted, or raises
+                why its environments are not like those before.
+        """
+        if self._attachment is not None:
+            return True
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_EVERY_S
+        if self._gathering is None:
+            self._gathering = replace(self._candidate, self.count)
+        found = self._gathering.look()
+        if found is None:
+            return False
+        (welcomed,) = found
+        self._gathering = None
+        try:
+            attachment = judge(welcomed)
+        except SpaceMismatch as error:
+            # A stranger that comes in the place of an old hand must not end a run.
+            welcomed.let_go()
+            _log.warning("%s: %s", self, error)
+            self._look_at = now + _REFUSED_PAUSE_S
+            return False
+        self.attach(welcomed.candidate, attachment)
+        _log.info("%s are back, on channel %r", self, self.channel)
+        return True
+
+    def report_lost(self, results: Results) -> None:
+        """Report the lanes as truncated: they have no environment."""
+        info: dict[str, Any] = {}
+        if self.lost is not None:
+            info["lost"] = str(self.lost)
+            info["executed"] = self.lost.executed
+        self._report_truncated(results, {"rlay": info})
+
+    def _report_truncated(self, results: Results, *infos: dict[str, Any]) -> None:
+        results.truncations[self.lanes] = True
+        for lane in range(self.lanes.start, self.lanes.stop):
+            if self._mode is AutoresetMode.SAME_STEP:
+                final = {"final_obs": results.rows.row(lane), "final_info": {}}
+                results.infos.append((lane, final))
+            results.infos += [(lane, info) for info in infos]
+
+    # ------------------------------------------------------------------------ step
+
+    def write(self, actions: Any) -> None:
+        """Write a step, or nothing where the lanes are reset instead."""
+        self._patience = None
+        if not self._is_reset_next():
+            self._write(actions)
+
+    def undo(self) -> None:
+        """Take back what :meth:`write` wrote."""
+        if self._attachment is not None:
+            self._undo()
+
+    def send(self, now: float) -> None:
+        """Send what was written, or a Reset."""
+        if self._is_reset_next():
+            self.send_reset()
+        else:
+            self._send_step(now)
+
+    def _is_reset_next(self) -> bool:
+        """Whether the next step resets instead."""
+        return self._fresh
+
+    def receive(self, results: Results) -> None:
+        """Wait for what was sent, and put it among the results."""
+        if self._patience is None:
+            self._receive_step(results)
+            return
+        if self._fresh and self._mode is not AutoresetMode.NEXT_STEP:
+            # The end of the episode before was told, and its follower is here now.
+            self._report_truncated(results)
+        self.receive_reset(results)
+
+    def _receive_step(self, results: Results) -> None:
+        raise NotImplementedError
+
+    def receive_first(self, results: Results) -> None:
+        """Wait for the first observation after an episode that ended in this step."""
+
+    # ----------------------------------------------------------------------- reset
+
+    def send_reset(
+        self, seeds: Any = None, options: Any = None, mask: Any = None
+    ) -> None:
+        """Send Reset.
+
+        Args:
+            seeds: One for each lane, or None.
+            options: For the environments.
+            mask: bool, of the lanes that are reset; None for all.
+        """
+        self._patience = self._reset_send(seeds, options, mask)
+
+    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+        raise NotImplementedError
+
+    def receive_reset(self, results: Results) -> None:
+        """Wait for the answer to a Reset, and put it among the results."""
+        patience, self._patience = self._patience, None
+        assert patience is not None  # noqa: S101 - send_reset() set it
+        observation, info = self.link.reset_wait(patience)
+        self._fresh, self.lost = False, None
+        self._take_reset(observation, info, results)
+
+    def reset_now(self, results: Results) -> None:
+        """Reset, and put the first observations among the results."""
+        self.send_reset()
+        self.receive_reset(results)
+
+    def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------ call
+
+    def results_of(self, value: Any) -> tuple[Any, ...]:
+        """Return the result of a Call for each lane."""
+        raise NotImplementedError
+
+    def share_of(self, values: Any) -> tuple[Any, ...]:
+        """Return the arguments of a Call that sets one value of each lane's own."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Name the lanes."""
+        first, last = self.lanes.start, self.lanes.stop - 1
+        return f"lane {first}" if first == last else f"lanes {first} to {last}"
+
+
+class SingleLane(ChannelLanes):
+    """A channel with one environment."""
+
+    def __init__(self, lanes: slice, candidate: Candidate, mode: AutoresetMode) -> None:
+        """Begin without a session, and without an episode that has ended."""
+        super().__init__(lanes, candidate, mode)
+        self._index: int = lanes.start
+        self._ended = False
+
+    def _is_reset_next(self) -> bool:
+        return self._fresh or (self._ended and self._mode is AutoresetMode.NEXT_STEP)
+
+    def _receive_step(self, results: Results) -> None:
+        observation, reward, terminated, truncated, info = self._wait()
+        index = self._index
+        results.rewards[index] = reward
+        results.terminations[index] = terminated
+        results.truncations[index] = truncated
+        if terminated or truncated:
+            self._ended = True
+            if self._mode is AutoresetMode.SAME_STEP:
+                # It lies in the slot, which the next message but one overwrites.
+                final = copy.deepcopy(observation)
+                results.infos.append((index, {"final_obs": final, "final_info": info}))
+                self.send_reset()
+                return
+        results.rows.put(index, observation)
+        if info:
+            results.infos.append((index, info))
+
+    def receive_first(self, results: Results) -> None:
+        """Wait for the first observation after an episode that ended in this step."""
+        if self._patience is not None:
+            self.receive_reset(results)
+
+    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+        return self.link.reset_send(None if seeds is None else seeds[0], options)
+
+    def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
+        self._ended = False
+        results.rows.put(self._index, observation)
+        if info:
+            results.infos.append((self._index, info))
+
+    def results_of(self, value: Any) -> tuple[Any, ...]:
+        """Return the one result."""
+        return (value,)
+
+    def share_of(self, values: Any) -> tuple[Any, ...]:
+        """Return the lane's value."""
+        return (values[self._index],)
+
+
+class LaneBatch(ChannelLanes):
+    """A channel with several environments, which its backend steps and resets."""
+
+    def _receive_step(self, results: Results) -> None:
+        observations, rewards, terminations, truncations, infos = self._wait()
+        results.rows.put_batch(self.lanes, observations)
+        results.rewards[self.lanes] = rewards
+        results.terminations[self.lanes] = terminations
+        results.truncations[self.lanes] = truncations
+        if infos:
+            self._take_infos(infos, results)
+
+    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+        if mask is not None and not mask.all():
+            options = {**(options or {}), "reset_mask": mask}
+        return self.link.reset_send(seeds, options)
+
+    def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
+        results.rows.put_batch(self.lanes, observation)
+        if info:
+            self._take_infos(info, results)
+
+    def _take_infos(self, infos: Any, results: Results) -> None:
+        """Take a list of one info per lane, or a vector environment's own form."""
+        if type(infos) is list:
+            results.infos += listed_infos(infos, self.lanes.start)
+        else:
+            results.infos.append((self.lanes, infos))
+
+    def results_of(self, value: Any) -> tuple[Any, ...]:
+        """Return the result of each lane."""
+        return (None,) * self.count if value is None else tuple(value)
+
+    def share_of(self, values: Any) -> tuple[Any, ...]:
+        """Return the lanes' values."""
+        return (list(values[self.lanes]),)
