@@ -16,8 +16,9 @@ from rlay.errors import (
     ForkedError,
     LocalProtocolError,
     ProtocolError,
+    ResetTimeout,
     RLayError,
-    RLayTimeout,
+    StepTimeout,
 )
 from rlay.processes.own_bridge import OwnBridge
 from rlay.transport.forks import close_in_child
@@ -96,7 +97,7 @@ class AlgorithmEnd(Listening, Generic[S]):
         elif isinstance(error, ProtocolError):
             if self._link is None or self._link.over:
                 self._step = refuse("the session is over")
-        elif isinstance(error, RLayTimeout):
+        elif isinstance(error, (StepTimeout, ResetTimeout)):
             self._step = refuse("the last step timed out, its result is unknown")
         elif not isinstance(error, Exception):
             self._step = refuse("the last step was interrupted")

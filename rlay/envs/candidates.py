@@ -5,6 +5,7 @@ bridge; a list of names for exactly those.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rlay.protocol.addresses import is_address
 from rlay.protocol.constants import CloseReason
 from rlay.protocol.names import group_member
 from rlay.transport.attaching import ChannelSearch, ClientEnd, Directory
-from rlay.transport.directory import ChannelDirectory
+from rlay.transport.directory import ChannelDirectory, default_path
 from rlay.transport.mem_client import MemClient
 
 _BUSY_PAUSE_S: Final = 0.1
@@ -167,12 +168,19 @@ class LocalGroup:
         self._name, self._directory = name, directory
         self._busy = _Busy()
         self._held: set[str] = set()
+        self._expected: set[str] = set()
         self._exhausted = False
 
-    def pick(self) -> Candidate | None:
-        """Return the first that is free; see :class:`Candidates`."""
+    def pick(self, own: str | None = None) -> Candidate | None:
+        """Return the first that is free; see :class:`Candidates`.
+
+        Args:
+            own: The channel that was lost, where another is to come in its place.
+                Those that others have lost are left to them.
+        """
         for place, member in self._members():
-            if member in self._held or self._busy.rests(member):
+            theirs = member in self._expected and member != own
+            if theirs or member in self._held or self._busy.rests(member):
                 continue
             try:
                 client = MemClient.open(member, self._directory)
@@ -207,7 +215,12 @@ class LocalGroup:
     def replacing(self, candidate: Candidate) -> Candidates:
         """Return the group: any channel of it that is free will do."""
         self.put_back(candidate)
-        return self
+        self._expected.add(candidate.name)
+        return _PlaceInGroup(self, candidate.name)
+
+    def expect_no_more(self, name: str) -> None:
+        """Let everybody have a channel that was lost."""
+        self._expected.discard(name)
 
     @property
     def exhausted(self) -> bool:
@@ -216,11 +229,41 @@ class LocalGroup:
 
     @property
     def problem(self) -> str:
-        """Which are taken."""
-        return self._busy.text
+        """Which are taken, and how to have more."""
+        where = default_path() if self._directory is None else self._directory
+        return self._busy.text or (
+            f"{os.fspath(where)} has no more channels {self._name!r} or "
+            f"'{self._name}.<number>'. Start more environments with: rlay serve ENV-ID "
+            f"--name {self._name} --channels N"
+        )
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class _PlaceInGroup:
+    """Where a channel of a local group was lost."""
+
+    exhausted = False
+
+    def __init__(self, group: LocalGroup, name: str) -> None:
+        self._group, self._name = group, name
+
+    def pick(self) -> Candidate | None:
+        return self._group.pick(self._name)
+
+    def put_back(self, candidate: Candidate) -> None:
+        self._group.put_back(candidate)
+
+    def replacing(self, candidate: Candidate) -> Candidates:
+        return self._group.replacing(candidate)
+
+    @property
+    def problem(self) -> str:
+        return self._group.problem
+
+    def close(self) -> None:
+        self._group.expect_no_more(self._name)
 
 
 class GroupAtBridge:
