@@ -262,14 +262,14 @@ class Lanes:
 
     def _write(self, present: list[ChannelLanes], actions: Any) -> None:
         items = self._single_actions(actions)
+        space = self._single_action_space
         try:
             for each in present:
                 if isinstance(each, SingleLane):
-                    each.write(items[each.lanes.start])
+                    part = items[each.lanes.start]
                 else:
-                    each.write(
-                        slice_batch(self._single_action_space, actions, each.lanes)
-                    )
+                    part = slice_batch(space, actions, each.lanes)
+                self._attempt(each, each.write, part)
         except BaseException:
             for each in present:
                 each.undo()

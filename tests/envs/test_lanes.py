@@ -6,8 +6,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.error import (
+    AlreadyPendingCallError,
+    InvalidAction,
+    NoAsyncCallError,
+    ResetNeeded,
+)
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import rlay
 from tests.support.equality import assert_identical
@@ -56,3 +63,256 @@ def test_all_is_equal_to_sync_vector_env(target, counts, mode, copy):
         actual = drive(remote, 60, extra_reset_at=extra)
         remote.close()
     assert_same_calls(actual, expected)
+
+
+def test_names_of_a_list_are_taken_in_its_order():
+    """Exactly those, as lanes in the order of the list."""
+    with channels(Lane, [1, 2, 1]):
+        remote = rlay.ClientVectorEnv(["n.2", "n.0", "n.1"], num_envs=4)
+        assert remote.channels == ("n.2", "n.0", "n.1", "n.1")
+        remote.close()
+
+
+def test_list_of_names_is_waited_for_and_the_missing_are_named():
+    """None of a list may be missing."""
+    with serving(Lane, name="n.0", sessions=None):
+        with pytest.raises(rlay.ConnectTimeout, match=r"missing: n\.1"):
+            rlay.ClientVectorEnv(["n.0", "n.1"], connect_timeout=0.1)
+        rlay.ClientVectorEnv(["n.0"]).close()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a", "a"], "named twice"), ([], "list of names is empty")]
+)
+def test_list_of_names_that_makes_no_sense_refused(names, message):
+    """Said before anything is opened."""
+    with pytest.raises(rlay.ChannelError, match=message):
+        rlay.ClientVectorEnv(names)
+
+
+def test_without_num_envs_what_is_there_is_taken_and_logged(caplog):
+    """The channel of the very name comes first, then those with numbers, in order."""
+    caplog.set_level("INFO", "rlay")
+    with (
+        serving(Lane, name="n.10"),
+        serving(Lane, name="n"),
+        serving(Lane, name="n.9", num_envs=2),
+        serving(Lane, name="other", sessions=None),
+    ):
+        remote = rlay.ClientVectorEnv("n")
+        assert remote.channels == ("n", "n.9", "n.9", "n.10")
+        assert "4 environments are there" in caplog.text
+        remote.close()
+
+
+def test_channels_that_carry_too_many_together_refused():
+    """Channels are taken whole; the message has what each carries."""
+    with (
+        channels(Lane, [2, 2], sessions=None),
+        pytest.raises(rlay.SpaceMismatch, match=r"4 .*n\.0: 2, n\.1: 2.* 3 were asked"),
+    ):
+        rlay.ClientVectorEnv("n", num_envs=3)
+
+
+def test_channels_of_different_spaces_refused():
+    """A vector is of one kind of environment; the message names the odd channel."""
+    with (
+        serving(Lane, name="n.0", sessions=None),
+        serving("CartPole-v1", name="n.1", sessions=None),
+        pytest.raises(rlay.SpaceMismatch, match=r"'n\.1' is unlike the others"),
+    ):
+        rlay.ClientVectorEnv("n", num_envs=2)
+
+
+def test_channels_of_different_modes_refused():
+    """Two ready vectors that autoreset in different ways are no vector."""
+    modes = [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
+    with (
+        serving(
+            SyncVectorEnv([Lane], autoreset_mode=modes[0]), name="n.0", sessions=None
+        ),
+        serving(
+            SyncVectorEnv([Lane], autoreset_mode=modes[1]), name="n.1", sessions=None
+        ),
+        pytest.raises(rlay.ChannelError, match="different autoreset modes"),
+    ):
+        rlay.ClientVectorEnv("n", num_envs=2)
+
+
+def test_mode_of_ready_vectors_is_taken_by_single_environments():
+    """Where all ready ones agree, the lanes that can be of any mode follow."""
+    ready = SyncVectorEnv([Lane] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    local = SyncVectorEnv([Lane] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    with serving(ready, name="n.0"), serving(Lane, name="n.1"):
+        remote = rlay.ClientVectorEnv("n", num_envs=3)
+        assert remote.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+        assert_same_calls(drive(remote), drive(local))
+        remote.close()
+    local.close()
+
+
+def test_channel_of_a_trainer_refused():
+    """A ServerEnv's channel waits for a game."""
+    with (
+        rlay.ServerEnv("n.0"),
+        pytest.raises(rlay.ChannelError, match="made by a ServerEnv"),
+    ):
+        rlay.ClientVectorEnv("n", num_envs=1)
+
+
+def test_how_to_lose_a_lane_is_one_of_three():
+    """A misspelt word is a ValueError of the constructor."""
+    with pytest.raises(ValueError, match="ignore"):
+        rlay.ClientVectorEnv("n", on_lane_lost="ignore")
+
+
+# ------------------------------------------------------------------------------- step
+
+
+@contextmanager
+def lanes(counts: list[int], target: Any = Lane, **options: Any) -> Any:
+    """Serve lanes, and give a vector over them."""
+    serve = {
+        key: options.pop(key) for key in ("allow", "render_mode") if key in options
+    }
+    with channels(target, counts, **serve):
+        remote = rlay.ClientVectorEnv("n", sum(counts), **options)
+        try:
+            yield remote
+        finally:
+            remote.close()
+
+
+def test_action_that_cannot_be_sent_leaves_all_lanes_where_they_are():
+    """Nothing was sent to anybody: the next step is the one that would have been."""
+    local = SyncVectorEnv([Lane] * 3)
+    with lanes([1, 1, 1]) as remote:
+        local.reset(seed=1)
+        remote.reset(seed=1)
+        with pytest.raises(InvalidAction, match="cannot be sent") as caught:
+            remote.step([1, 2, object()])
+        assert caught.value.__notes__ == ["lane 2 of the vector, on channel 'n.2'"]
+        with pytest.raises(ValueError, match="2 actions were given for 3"):
+            remote.step([1, 2])
+        assert_identical(remote.step([1, 2, 3]), local.step([1, 2, 3]))
+    local.close()
+
+
+class Fragile(Lane):
+    """Cannot bear the action 6."""
+
+    def step(self, action: Any) -> Any:
+        if action == 6:
+            raise ZeroDivisionError("unlucky")
+        return super().step(action)
+
+
+def test_exception_in_a_lane_names_it_and_needs_a_reset():
+    """The others' results are not known then: reset() comes first, and mends all."""
+    with lanes([1, 2, 1], Fragile) as remote:
+        remote.reset(seed=1)
+        with pytest.raises(rlay.RemoteEnvError, match="unlucky") as caught:
+            remote.step(np.array([0, 0, 6, 0]))
+        note = "lanes 1 to 2 of the vector, on channel 'n.1'"
+        assert caught.value.__notes__ == [note]
+        with pytest.raises(ResetNeeded):
+            remote.step(np.array([0, 0, 0, 0]))
+        with pytest.raises(ResetNeeded, match="reset_mask"):
+            remote.reset(options={"reset_mask": np.array([True, False, False, False])})
+        remote.reset(seed=1)
+        remote.step(np.array([0, 0, 0, 0]))
+
+
+def test_step_of_an_ended_lane_in_disabled_mode_is_gymnasiums_error():
+    """As in SyncVectorEnv; nothing is sent, and a mask mends it."""
+    with lanes([1, 1], autoreset_mode="Disabled") as remote:
+        remote.reset(seed=1)
+        ended = np.zeros(2, dtype=np.bool_)
+        while not ended.any():
+            _, _, terminations, truncations, _ = remote.step(np.array([0, 0]))
+            ended = np.logical_or(terminations, truncations)
+        with pytest.raises(AssertionError, match="have ended: reset them"):
+            remote.step(np.array([0, 0]))
+        remote.reset(options={"reset_mask": ended})
+        remote.step(np.array([0, 0]))
+
+
+def test_copies_are_kept_and_views_are_overwritten():
+    """Without copy=True an observation is that of the last step."""
+    for copies in (True, False):
+        with lanes([1, 1], "CartPole-v1", copy=copies) as remote:
+            first, _ = remote.reset(seed=1)
+            before = first.copy()
+            remote.step(np.array([0, 1]))
+            assert (first == before).all() == copies
+
+
+# ---------------------------------------------------------------------------- halves
+
+
+def test_step_in_halves_is_the_step():
+    """Between the halves nobody waits; the results are those of step()."""
+    for counts in ([1, 2], [3]):
+        local = SyncVectorEnv([Lane] * 3)
+        with lanes(counts) as remote:
+            local.reset(seed=4)
+            remote.reset(seed=4)
+            for action in range(7):
+                actions = np.array([action, 0, action])
+                remote.step_async(actions)
+                assert_identical(remote.step_wait(), local.step(actions))
+
+
+def test_halves_out_of_order_are_gymnasiums_errors():
+    """As in AsyncVectorEnv; what was begun can still be finished."""
+    with lanes([1, 1]) as remote:
+        with pytest.raises(ResetNeeded):
+            remote.step_async(np.array([0, 0]))
+        remote.reset(seed=1)
+        with pytest.raises(NoAsyncCallError):
+            remote.step_wait()
+        remote.step_async(np.array([0, 0]))
+        for call in (
+            lambda: remote.step_async(np.array([0, 0])),
+            lambda: remote.step(np.array([0, 0])),
+            remote.reset,
+            remote.render,
+        ):
+            with pytest.raises(AlreadyPendingCallError):
+                call()
+        remote.step_wait()
+        remote.step(np.array([0, 0]))
+
+
+# ------------------------------------------------------------------------ attributes
+
+
+def test_attributes_and_frames_of_each_lane():
+    """Calls reach every lane; a list is shared out."""
+    options = {"allow": ["scale", "doubled"], "render_mode": "rgb_array"}
+    with lanes([1, 2], **options) as remote:
+        remote.reset(seed=1)
+        assert remote.get_attr("scale") == (1.0, 1.0, 1.0)
+        remote.set_attr("scale", [1.0, 2.0, 3.0])
+        assert remote.get_attr("scale") == (1.0, 2.0, 3.0)
+        assert remote.call("doubled", 2.0) == (4.0, 8.0, 12.0)
+        remote.set_attr("scale", 5.0)
+        assert remote.get_attr("scale") == (5.0, 5.0, 5.0)
+        with pytest.raises(ValueError, match="2 values were given for 3"):
+            remote.set_attr("scale", [1.0, 2.0])
+        frames = remote.render()
+        assert [frame.shape for frame in frames] == [(2, 3, 3)] * 3
+        assert remote.render_mode == "rgb_array"
+
+
+def test_vector_is_made_again_from_its_spec():
+    """gymnasium.make_vec takes what ``spec`` says, names and all."""
+    with channels(Lane, [1, 2], sessions=2):
+        made: Any = gymnasium.make_vec(
+            "rlay/ClientEnv-v0", name=["n.0", "n.1"], num_envs=3
+        )
+        spec = made.unwrapped.spec
+        made.close()
+        again: Any = gymnasium.make_vec(spec)
+        assert again.unwrapped.channels == ("n.0", "n.1", "n.1")
+        again.close()
