@@ -1,0 +1,114 @@
+"""Vectors whose lanes are on this machine, behind bridges, and attached directly."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+import rlay
+from tests.support.bridge_child import BridgeChild
+from tests.support.equality import assert_identical
+from tests.support.threads import serving
+from tests.support.vectors import MODES, Lane, drive
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Machines(NamedTuple):
+    """Two channel directories with a bridge each, and where the far one listens."""
+
+    near: str
+    far: str
+    address: str
+
+
+@pytest.fixture
+def machines(children, channel_directory, monkeypatch) -> Iterator[Machines]:
+    """The algorithm is on the near one."""
+    near, far = channel_directory / "near", channel_directory / "far"
+    for directory in (near, far):
+        directory.mkdir(mode=0o700)
+    monkeypatch.setenv("RLAY_DIR", str(near))
+    listening = BridgeChild(children, "--directory", far)
+    address = f"127.0.0.1:{listening.port}"
+    command = [sys.executable, "-m", "rlay", "bridge", "--directory", str(near)]
+    dialing = children.start_command([*command, "--connect", address], forever=True)
+    yield Machines(str(near), str(far), address)
+    dialing.end_orderly()
+    listening.end()
+    for directory in (near, far):
+        directory.rmdir()  # nothing is left in it
+
+
+def expected(count: int, mode: Any) -> Any:
+    """Return what SyncVectorEnv does."""
+    local = SyncVectorEnv([Lane] * count, autoreset_mode=mode)
+    calls = drive(local, 40, extra_reset_at=11)
+    local.close()
+    return calls
+
+
+def assert_as_expected(envs: Any, mode: Any) -> None:
+    """Drive a vector, and compare with what SyncVectorEnv does."""
+    found = drive(envs, 40, extra_reset_at=11)
+    for (call, one), (_, other) in zip(
+        found, expected(envs.num_envs, mode), strict=True
+    ):
+        assert_identical(one, other, call)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_lanes_of_every_kind_in_one_vector(machines: Machines, mode: Any):
+    """Local, bridged and direct, single and batched: equal to SyncVectorEnv."""
+    with (
+        serving(Lane, name="here", directory=machines.near),
+        serving(Lane, name="there", num_envs=2, directory=machines.far),
+        serving(Lane, name="direct.0", directory=machines.far),
+        serving(Lane, name="direct.1", num_envs=2, directory=machines.far),
+    ):
+        names = ["here", "there"]
+        names += [f"tcp://{machines.address}/direct.{number}" for number in range(2)]
+        envs = rlay.ClientVectorEnv(names, autoreset_mode=mode)
+        assert envs.num_envs == 6
+        assert_as_expected(envs, mode)
+        envs.close()
+
+
+@pytest.mark.parametrize("place", ["mirrored", "direct"])
+def test_group_on_another_machine_is_gathered(machines: Machines, place: str):
+    """The name is the same as for a local group; an address names one at a bridge."""
+    with (
+        serving(Lane, name="n", directory=machines.far),
+        serving(Lane, name="n.0", num_envs=2, directory=machines.far),
+        serving(Lane, name="n.1", directory=machines.far),
+    ):
+        name = "n" if place == "mirrored" else f"tcp://{machines.address}/n"
+        envs = rlay.ClientVectorEnv(name, num_envs=4)
+        assert envs.channels == ("n", "n.0", "n.0", "n.1")
+        assert_as_expected(envs, MODES[0])
+        envs.close()
+
+
+def test_group_at_a_bridge_without_a_number_is_what_is_there(machines: Machines):
+    """Once the bridge names no more, the vector begins."""
+    with (
+        serving(Lane, name="n.3", directory=machines.far),
+        serving(Lane, name="n.4", directory=machines.far),
+    ):
+        envs = rlay.ClientVectorEnv(f"tcp://{machines.address}/n.3")
+        assert envs.num_envs == 1
+        envs.close()
+        envs = rlay.ClientVectorEnv("n.4")
+        envs.close()
+
+
+def test_group_that_is_not_at_the_bridge_is_told(machines: Machines):
+    """The message says what the bridge says, and where."""
+    with pytest.raises(rlay.ConnectTimeout, match=r"0 of 2 .*n.* at the bridge"):
+        rlay.ClientVectorEnv(
+            f"tcp://{machines.address}/n", num_envs=2, connect_timeout=1.0
+        )
