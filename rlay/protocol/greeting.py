@@ -126,7 +126,7 @@ class Wishes:
     Attributes:
         render_mode: Wanted, or None for what there is.
         autoreset_mode: Wanted for a batch, or None.
-        vector: Whether a vector environment asks.
+        vector: Whether the algorithm takes batches; it takes single ones as well.
         num_envs: Wanted, or None for what there is.
         observation_space: Demanded, or None for what there is.
         action_space: Demanded, or None for what there is.

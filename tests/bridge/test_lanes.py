@@ -14,6 +14,7 @@ from tests.support.bridge_child import BridgeChild
 from tests.support.equality import assert_identical
 from tests.support.threads import serving
 from tests.support.vectors import MODES, Lane, drive
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -37,6 +38,7 @@ def machines(children, channel_directory, monkeypatch) -> Iterator[Machines]:
     address = f"127.0.0.1:{listening.port}"
     command = [sys.executable, "-m", "rlay", "bridge", "--directory", str(near)]
     dialing = children.start_command([*command, "--connect", address], forever=True)
+    wait_until(lambda: "is up" in dialing.stderr)
     yield Machines(str(near), str(far), address)
     dialing.end_orderly()
     listening.end()
