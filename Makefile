@@ -9,6 +9,9 @@ TORCH ?= torch==2.13.0
 # The oldest gymnasium that is supported, from pyproject.toml: its one place.
 GYMNASIUM_FLOOR := $(shell sed -n 's/^ *"gymnasium>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
+# Where `make bench-peers` installs, and `make compare` looks.
+PEERS ?= .venv-peers
+
 # Warnings of pip (old version, unusable index) help nobody here; errors are still shown.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check --no-input
 PYTEST := -m pytest
@@ -18,7 +21,8 @@ WORKERS ?= 3
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 IN_GYMNASIUM := -m "not optional_environments"
 
-.PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker fix bench clean
+.PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker \
+	fix bench bench-peers compare clean
 .NOTPARALLEL:
 
 help:
@@ -32,6 +36,8 @@ help:
 	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
 	@echo "make test-docker    docker/ with a Docker engine (not part of make test)"
 	@echo "make bench          the benchmarks: medians and p99"
+	@echo "make bench-peers    install what RLay is compared with, each by itself"
+	@echo "make compare        RLay beside these: tables and pictures in results/"
 	@echo "make venv           only the virtual environment .venv, with all test tools"
 	@echo "make clean          remove what the other targets made"
 
@@ -108,7 +114,20 @@ bench: .venv/bench.stamp
 		echo "== $$script"; .venv/bin/python "$$script"; \
 	done
 
+# None of the packages is a dependency: each has a virtual environment of its own, and what
+# cannot be installed stands in the tables with the reason.
+bench-peers: .venv/bench.stamp
+	.venv/bin/python benchmarks/make_peers.py --peers $(PEERS)
+
+compare: .venv/bench.stamp
+	@mkdir -p results
+	@set -e; for script in benchmarks/compare_*.py; do \
+		name=results/$$(basename "$$script" .py); \
+		.venv/bin/python "$$script" --peers $(PEERS) \
+			--json "$$name.json" --plot "$$name.png" | tee "$$name.md"; \
+	done
+
 clean:
-	rm -rf .venv .venv-floor .venv-examples .venv-envs build dist
+	rm -rf .venv .venv-floor .venv-examples .venv-envs .venv-peers build dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

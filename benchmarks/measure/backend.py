@@ -1,9 +1,9 @@
 """The process that holds the environment in a run over RLay.
 
 Usage: ``python -m measure.backend JSON`` with the keys ``kind`` ("server" or
-"client"), ``environment``, ``channel``, ``directory``, ``cpu``, ``waiting`` and
-``channels``: with more than one, ``bench.0`` and so on, each has a process of its own,
-forked from this one once everything is imported.
+"client"), ``environment``, ``channel``, ``directory``, ``cpu``, ``waiting``,
+``num_envs``, ``vectorised`` and ``channels``: with more than one, ``bench.0`` and so
+on, each has a process of its own, forked from this one once everything is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from measure.placement import pin
 def _serve(spec: dict[str, Any], channel: str) -> None:
     place = {"name": channel, "directory": spec["directory"]}
     backend: rlay.ServerBackend | rlay.ClientBackend
-    if spec["kind"] == "server":
+    if spec["vectorised"]:
+        envs = environments.make_vector(spec["environment"], spec["num_envs"])
+        backend = rlay.ServerBackend(envs, **place)
+    elif spec["kind"] == "server":
         factory = functools.partial(environments.make, spec["environment"])
         backend = rlay.ServerBackend(factory, num_envs=spec["num_envs"], **place)
     else:

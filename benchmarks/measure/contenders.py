@@ -1,4 +1,4 @@
-"""One opened way to reach an environment, and the names of all of them.
+"""The ways to reach an environment that need RLay or Gymnasium alone, by name.
 
 RLay is imported only where it is used, so that the peers can be measured, and their
 memory and start-up seen, without it.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from measure import environments, peers, strategy
-from measure.bridges import Helper
+from measure.opened import Opened, draw_actions
 from measure.placement import Placement, pin
 
 CONNECT_TIMEOUT_S = 30.0
@@ -24,28 +21,7 @@ _EXIT_TIMEOUT_S = 15.0
 # The backend that stands at the other end of each of RLay's environments.
 _RLAY_BACKENDS = {"client-env": "server", "server-env": "client"}
 _REMOTE = ("raw-tcp", "bridges", "direct")
-# Enough to be unpredictable, few enough to stay in the cache.
-_ACTIONS = 256
-
-
-@dataclass
-class Opened:
-    """An environment that is ready to step.
-
-    ``episodic`` says that the caller must reset it at the end of an episode; a
-    Gymnasium vector environment does that by itself. ``pids`` are the processes at
-    the other end, ``bridges`` those between, by name. One call of ``step`` steps
-    ``envs`` environments.
-    """
-
-    reset: Callable[..., Any]
-    step: Callable[[Any], Any]
-    close: Callable[[], None]
-    actions: Sequence[Any]
-    episodic: bool = True
-    pids: list[int] = field(default_factory=list)
-    bridges: dict[str, Helper] = field(default_factory=dict)
-    envs: int = 1
+_VECTORS = ("sync-vector", "async-vectors", "vectorised", "lanes")
 
 
 class BackendFailed(Exception):
@@ -63,6 +39,7 @@ def start_backend(kind: str, spec: dict[str, Any], placement: Placement) -> Any:
         "waiting": spec["waiting"],
         "channels": spec["channels"],
         "num_envs": spec["num_envs"],
+        "vectorised": spec["vectorised"],
     }
     command = [sys.executable, "-m", "measure.backend", json.dumps(backend)]
     return subprocess.Popen(command)
@@ -78,12 +55,6 @@ def end_backend(process: Any) -> None:
         raise BackendFailed(f"did not end within {_EXIT_TIMEOUT_S} s") from None
     if code != 0:
         raise BackendFailed(f"ended with exit code {code}")
-
-
-def draw_actions(single: bool = True) -> list[Any]:
-    """Return actions to step with, single ones or batches of one."""
-    drawn = np.random.default_rng(0).integers(0, 2, _ACTIONS, dtype=np.int64)
-    return list(drawn) if single else [drawn[i : i + 1] for i in range(_ACTIONS)]
 
 
 def _open_in_process(spec: dict[str, Any], placement: Placement) -> Opened:
@@ -103,7 +74,7 @@ def _open_async_vector(spec: dict[str, Any], placement: Placement) -> Opened:
         envs.reset,
         envs.step,
         envs.close,
-        draw_actions(single=False),
+        draw_actions(lanes=1),
         episodic=False,
         pids=peers.pids_of(envs.processes),
     )
@@ -156,6 +127,10 @@ def open_contender(spec: dict[str, Any], placement: Placement) -> Opened:
         from measure import remote
 
         return remote.open_remote(spec, placement)
+    if kind in _VECTORS:
+        from measure import vectors
+
+        return vectors.open_vector(spec, placement)
     opener: Callable[..., Opened] = {
         "in-process": _open_in_process,
         "pipe": _open_pipe,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from measure.bridges import Helper
-from measure.contenders import Opened, open_contender
+from measure.contenders import open_contender
+from measure.opened import Opened
 from measure.placement import placement
 
 # The fields of /proc/PID/status, in KiB. Shared pages are the mapped slots.

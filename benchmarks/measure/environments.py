@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-_FRAMES = {
-    "frame-84x84x4": (84, 84, 4),
-    "frame-640x480x3": (480, 640, 3),
-    "frame-1920x1080x3": (1080, 1920, 3),
-}
-FRAME_BYTES = {name: int(np.prod(shape)) for name, shape in _FRAMES.items()}
+_FRAME = "frame-"
+
+
+def _frame_shape(name: str) -> tuple[int, int, int]:
+    width, height, channels = map(int, name.removeprefix(_FRAME).split("x"))
+    return height, width, channels
+
+
+def frame_bytes(name: str) -> int:
+    """Return the size of the observations of ``frame-WIDTHxHEIGHTxCHANNELS``."""
+    return math.prod(_frame_shape(name))
+
+
+_FRAMES = ("frame-84x84x4", "frame-640x480x3", "frame-1920x1080x3")
+FRAME_BYTES = {name: frame_bytes(name) for name in _FRAMES}
 
 
 class TrivialEnv(gymnasium.Env[Any, Any]):
@@ -96,6 +106,12 @@ def make(name: str) -> gymnasium.Env[Any, Any]:
         return InfoEnv()
     if name == "busy-200us":
         return BusyEnv()
-    if name in _FRAMES:
-        return FrameEnv(_FRAMES[name])
+    if name.startswith(_FRAME):
+        return FrameEnv(_frame_shape(name))
     return gymnasium.make(name)
+
+
+def make_vector(name: str, num_envs: int) -> Any:
+    """Make many of one of Gymnasium's environments that has a version of arrays."""
+    mode = gymnasium.VectorizeMode.VECTOR_ENTRY_POINT
+    return gymnasium.make_vec(name, num_envs=num_envs, vectorization_mode=mode)

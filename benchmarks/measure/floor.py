@@ -1,4 +1,4 @@
-"""Compile the programs in C: the ping-pong that nothing goes below, and a late network.
+"""Compile the programs in C: the floors that nothing goes below, and a late network.
 
 They are compiled with gcc where they are first needed.
 """
@@ -40,7 +40,10 @@ def program(name: str) -> Path:
 
 
 def command(spec: dict[str, Any]) -> list[str]:
-    """Return the command line of one run of the floor."""
+    """Return the command line of one run of the floor, in memory or over TCP."""
+    if spec["contender"] == "tcp-floor":
+        numbers = (spec["reply_bytes"], spec["seconds"], spec["warmup_s"])
+        return [str(program("tcp")), *map(str, numbers)]
     place = placement(spec["placement"])
     words = [
         str(program("pingpong")),

@@ -31,6 +31,7 @@ def _version(package: str) -> str:
 def describe() -> dict[str, str]:
     """Return what a reader must know to compare figures, in printing order."""
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "CPU": f"{_cpu_model()}, {CPUS} CPUs",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -86,3 +87,22 @@ def cpu_s(pid: int) -> float:
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
     return sum(map(int, spent)) / 1e9
+
+
+def session_cpu_s(session: int) -> float:
+    """Return the CPU seconds that the living processes of a session have used so far.
+
+    Args:
+        session: Its number, the id of the process that began it.
+    """
+    total = 0.0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                total += cpu_s(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+    return total

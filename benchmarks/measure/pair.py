@@ -15,26 +15,20 @@ import time
 from typing import Any
 
 from measure import machine, timing
-from measure.contenders import Opened, open_contender
+from measure.contenders import open_contender
+from measure.opened import Opened
 from measure.placement import placement
 from measure.timing import Budget
 
-_READERS = {"": None, "corners": timing.read_corners}
-
 
 def _measure(opened: Opened, spec: dict[str, Any], seconds: float) -> dict[str, float]:
-    budget = Budget(seconds, spec["steps"])
     pids = [os.getpid(), *opened.pids]
     between = [bridge.pid for bridge in opened.bridges.values()]
     before = sum(map(machine.cpu_s, pids))
     before_between = sum(map(machine.cpu_s, between))
-    if spec["episodes"] and opened.episodic:
-        timed = timing.time_episodes(opened, budget)
-    else:
-        timed = timing.time_steps(opened, budget, _READERS[spec["read"]])
+    result = timing.measure(opened, spec, Budget(seconds, spec["steps"]))
     spent = sum(map(machine.cpu_s, pids)) - before
     spent_between = sum(map(machine.cpu_s, between)) - before_between
-    result = timing.summarize(*timed, opened.envs)
     return {
         **result,
         "cpu_us_per_step": spent / result["steps"] * 1e6,

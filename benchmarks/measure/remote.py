@@ -18,12 +18,8 @@ import numpy as np
 import rlay
 from measure import raw_tcp
 from measure.bridges import Bridges, FarBridge, start_module, start_proxy
-from measure.contenders import (
-    Opened,
-    draw_actions,
-    end_backend,
-    start_backend,
-)
+from measure.contenders import end_backend, start_backend
+from measure.opened import Opened, draw_actions
 from measure.placement import Placement, pin
 
 _SOCKET_TIMEOUT_S = 60.0

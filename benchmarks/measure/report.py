@@ -63,11 +63,23 @@ def disturbance(results: dict[Any, Results]) -> str:
 class Report:
     """Prints sections as they come and keeps them for the JSON file."""
 
-    def __init__(self, script: str, options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        script: str,
+        options: argparse.Namespace,
+        also: dict[str, str] | None = None,
+    ) -> None:
+        """Print what a reader must know of the machine.
+
+        Args:
+            script: Its name.
+            options: Of its command line.
+            also: What to print after it, in the same way.
+        """
         self._path = options.json
         self._content: dict[str, Any] = {
             "script": script,
-            "machine": machine.describe(),
+            "machine": {**machine.describe(), **(also or {})},
             "options": {
                 key: str(value) if isinstance(value, Path) else value
                 for key, value in vars(options).items()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from measure.contenders import Opened
+from measure.opened import Opened
 
 # The clock is read for the deadline once in so many steps.
 _BATCH = 32
@@ -73,6 +73,24 @@ def time_episodes(opened: Opened, budget: Budget) -> tuple[array[int], float]:
             if terminated or truncated:
                 reset()
     return durations, (clock() - began) / 1e9
+
+
+_READERS = {"": None, "corners": read_corners}
+
+
+def measure(opened: Opened, spec: dict[str, Any], budget: Budget) -> dict[str, float]:
+    """Step as the run wants it, and return what :func:`summarize` makes of it.
+
+    Args:
+        opened: What to step.
+        spec: What :func:`measure.rounds.Run.spec` made.
+        budget: For how long.
+    """
+    if spec["episodes"] and opened.episodic:
+        timed = time_episodes(opened, budget)
+    else:
+        timed = time_steps(opened, budget, _READERS[spec["read"]])
+    return summarize(*timed, opened.envs)
 
 
 def loop_ns() -> float:
