@@ -5,6 +5,7 @@ lanes that have it. Gymnasium itself adds the infos of single environments; a ba
 brings such arrays of its own, which are widened here.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class InfoForm:
         """Have so many lanes."""
         self.num_envs = num_envs
 
-    def joined(self, infos: list[LaneInfo]) -> VectorInfos:
+    def joined(self, infos: Iterable[LaneInfo]) -> VectorInfos:
         """Return the infos of all lanes.
 
         Args:
