@@ -18,7 +18,9 @@ PYTEST := -m pytest
 # Most tests wait for other processes, so three of them do not get in each other's way on
 # two cores. WORKERS=0 runs one after another, which is what a debugger wants.
 WORKERS ?= 3
-SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
+# In the order of the directories, not of the number of tests in a file: the files with
+# few tests are those that last for minutes, and at the end each would run alone.
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 IN_GYMNASIUM := -m "not optional_environments"
 
 .PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker \
