@@ -18,6 +18,7 @@ from rlay.errors import RLayError
 from rlay.transport.software import SOFTWARE
 
 _COMMANDS: Final = {
+    "bench": "rlay.cli.bench:bench",
     "bridge": "rlay.cli.bridge:bridge",
     "cert": "rlay.cli.cert:cert",
     "clean": "rlay.cli.clean:clean",

@@ -1,6 +1,5 @@
 """``rlay demo``: both paradigms at work, shown to be exact, and measured."""
 
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from rlay.cli import logs
+from rlay.cli.machines import NotStarted, this_machine
 from rlay.cli.tables import number, print_table
 from rlay.cli.words import Failed, directory_option, where
 
@@ -91,7 +91,7 @@ def _both_ways(directory: str) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _another_machine() -> Iterator[dict[str, Any]]:
     """Start the environment behind two bridges; without them the demo goes on."""
-    from rlay.cli.demo_machines import NoBridges, environment_behind_bridges
+    from rlay.cli.demo_machines import environment_behind_bridges
 
     click.echo(
         f"3. Another machine serves {ENVIRONMENT}: two bridges, each with channels of "
@@ -101,7 +101,7 @@ def _another_machine() -> Iterator[dict[str, Any]]:
     with ExitStack() as stack:
         try:
             env = stack.enter_context(environment_behind_bridges(ENVIRONMENT))
-        except NoBridges as error:
+        except NotStarted as error:
             click.echo(f"   Left out: {error}", err=True)
             yield {}
         else:
@@ -153,27 +153,10 @@ def _measure(vector: Any, environments: dict[str, Any]) -> None:
         ("STEPS/S", "OF IN-PROCESS", "TIMES ASYNCVECTORENV"),
     )
     click.echo()
-    click.echo(_machine())
+    click.echo(this_machine())
 
 
 def _show_round(done: int, rounds: int) -> None:
     # Nothing livelier: a thread that draws would be measured too.
     text = f"   round {done + 1} of {rounds}" if done < rounds else ""
     click.echo(f"\r{text:<30}\r", nl=False)
-
-
-def _machine() -> str:
-    import platform
-
-    import gymnasium
-
-    return (
-        f"{_usable_cpus()} CPUs, Python {platform.python_version()}, "
-        f"gymnasium {gymnasium.__version__}, {platform.system()} {platform.machine()}"
-    )
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,7 @@ import pytest
 import rlay
 from rlay.cli import main
 
-COMMANDS = ["demo", "serve", "ls", "inspect", "clean", "bridge"]
+COMMANDS = ["demo", "bench", "serve", "ls", "inspect", "clean", "bridge"]
 GROUPS = ["token", "cert"]
 
 

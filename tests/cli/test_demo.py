@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 from click.testing import CliRunner
 
-from rlay.cli import demo_contest, demo_machines, main
+from rlay.cli import demo_contest, machines, main
 
 # The package has the command under the same name.
 demo_module = importlib.import_module("rlay.cli.demo")
@@ -77,7 +77,7 @@ def test_demo_without_bridges_says_so_and_goes_on(channel_directory, monkeypatch
     """One clear line on stderr, exit code 0, and the local rows are proved."""
     measured = []
     monkeypatch.setattr(demo_module, "_measure", lambda _, envs: measured.extend(envs))
-    monkeypatch.setattr(demo_machines, "_start", refuse)
+    monkeypatch.setattr(machines, "_start", refuse)
     result = CliRunner().invoke(demo_module.demo, [])
     assert result.exit_code == 0
     assert result.stderr == "   Left out: the environment's bridge: no\n"
@@ -85,4 +85,4 @@ def test_demo_without_bridges_says_so_and_goes_on(channel_directory, monkeypatch
 
 
 def refuse(what, words):
-    raise demo_machines.NoBridges(f"the {what}: no")
+    raise machines.NotStarted(f"the {what}: no")

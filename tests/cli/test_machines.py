@@ -1,4 +1,4 @@
-"""The machines of the demo: what works, what does not, and what is left afterwards."""
+"""Machines played by this one: what works, what does not, and what is left."""
 
 import os
 import socket
@@ -6,14 +6,15 @@ import tempfile
 
 import pytest
 
-from rlay.cli import demo_machines
-from rlay.cli.demo_machines import NoBridges, environment_behind_bridges
+from rlay.cli import demo_machines, machines
+from rlay.cli.demo_machines import environment_behind_bridges
+from rlay.cli.machines import NotStarted
 
 
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     """Where the machines have their directories."""
-    monkeypatch.setattr(demo_machines, "_memory", lambda: str(tmp_path))
+    monkeypatch.setattr(machines, "_memory", lambda: str(tmp_path))
     return tmp_path
 
 
@@ -33,10 +34,10 @@ def test_environment_behind_bridges_names_what_did_not_start(memory, monkeypatch
     """A bridge that cannot listen: its last line is in the message; nothing stays."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(demo_machines, "_free_port", lambda: port)
+        monkeypatch.setattr(machines, "_free_port", lambda: port)
         with (
             pytest.raises(
-                NoBridges, match=r"(?s)environment's bridge.*cannot listen on"
+                NotStarted, match=r"(?s)environment's bridge.*cannot listen on"
             ),
             environment_behind_bridges("CartPole-v1"),
         ):
@@ -47,7 +48,7 @@ def test_environment_behind_bridges_names_what_did_not_start(memory, monkeypatch
 def test_environment_behind_bridges_names_an_environment_that_ended(memory):
     """An unknown environment: the message has what `rlay serve` said."""
     with (
-        pytest.raises(NoBridges, match=r"(?s)the environment exited.*NoSuch"),
+        pytest.raises(NotStarted, match=r"(?s)the environment exited.*NoSuch"),
         environment_behind_bridges("NoSuch-v0"),
     ):
         pass
@@ -57,15 +58,15 @@ def test_environment_behind_bridges_names_an_environment_that_ended(memory):
 def test_environment_behind_bridges_gives_up_after_its_limit(memory, monkeypatch):
     """A channel that never appears is not waited for longer than the limit."""
     monkeypatch.setattr(demo_machines, "_CHANNEL", "other")
-    monkeypatch.setattr(demo_machines, "_START_LIMIT_S", 0.1)
-    begin = demo_machines._start
+    monkeypatch.setattr(machines, "START_LIMIT_S", 0.1)
+    begin = machines._start
 
     def start(what, words):
         return begin(what, [word.replace("other", "demo") for word in words])
 
-    monkeypatch.setattr(demo_machines, "_start", start)
+    monkeypatch.setattr(machines, "_start", start)
     with (
-        pytest.raises(NoBridges, match="no channel 'other' appeared"),
+        pytest.raises(NotStarted, match="no channel 'other' appeared"),
         environment_behind_bridges("CartPole-v1"),
     ):
         pass
@@ -82,5 +83,5 @@ def test_bridges_of_the_demo_ignore_the_settings_of_the_user(memory, monkeypatch
 
 def test_memory_is_a_directory_that_can_be_written():
     """What it names exists; None leaves the choice to the system."""
-    with tempfile.TemporaryDirectory(dir=demo_machines._memory()) as made:
+    with tempfile.TemporaryDirectory(dir=machines._memory()) as made:
         assert os.path.isdir(made)

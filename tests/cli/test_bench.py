@@ -1,0 +1,277 @@
+"""``rlay bench``, with real processes. That it measures is tested, never how fast."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlay.cli import bench_measuring, bench_rounds, main
+from rlay.testing.timed import TAKE_STEP_TIMES
+from tests.support.bridge_child import BridgeChild
+from tests.support.waiting import wait_until
+
+SHORT = ["--seconds", "0.2", "--warmup", "0.02", "--rounds", "2"]
+PARTS = ["environment", "waking", "copying", "bridge", "network"]
+FIGURES = {
+    "steps": int,
+    "steps_per_s": float,
+    "p50_us": float,
+    "p99_us": float,
+    "p999_us": float,
+    "bytes_per_s": float,
+    "cpu_us_per_step": dict,
+    "latencies": list,
+}
+LIMIT_S = 30.0
+
+
+def run(capsys, *words):
+    """Exit code, stdout and stderr of a short ``rlay bench`` in this process."""
+    code = main(["bench", *SHORT, *words])
+    return (code, *capsys.readouterr())
+
+
+def measured(capsys, *words):
+    """What ``--json -`` prints."""
+    code, out, err = run(capsys, "--json", "-", *words)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def known(found):
+    """The parts that are known."""
+    parts = found["breakdown"]["parts"]
+    assert list(parts) == PARTS
+    return [name for name in PARTS if parts[name]["us"] is not None]
+
+
+def processes_of(directory):
+    """Command lines of processes in which a directory is named."""
+    lines = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:  # it has just ended
+                continue
+            if os.fsencode(directory) in line:
+                lines.append(line)
+    return lines
+
+
+# ------------------------------------------------------------------- it measures
+
+
+def test_bench_json_has_every_figure_and_its_kind(capsys, channel_directory):
+    """The schema that the page on measuring describes; nothing is left in memory."""
+    found = measured(capsys, "--directory", str(channel_directory))
+    assert {key: type(value) for key, value in found.items()} == {
+        "format": int,
+        "software": str,
+        "machine": str,
+        "what": str,
+        "place": str,
+        "channels": int,
+        "observation_space": str,
+        "seconds": float,
+        "rounds": int,
+        "rounds_wanted": int,
+        "complete": bool,
+        "message_bytes": int,
+        "one_channel": dict,
+        "all_channels": type(None),
+        "breakdown": dict,
+    }
+    assert (found["place"], found["rounds"], found["complete"]) == ("here", 2, True)
+    one = found["one_channel"]
+    assert {key: type(value) for key, value in one.items()} == FIGURES
+    assert list(one["cpu_us_per_step"]) == ["algorithm", "environment"]
+    assert sum(bucket["count"] for bucket in one["latencies"]) == one["steps"]
+    assert found["message_bytes"] == 8 + 16
+    assert known(found) == PARTS
+    assert {"step_us", "parts", "other_us"} == set(found["breakdown"])
+
+
+def test_bench_behind_bridges_measures_every_part(capsys, tmp_path):
+    """Tables on stdout and figures in the file; many channels beside one."""
+    file = tmp_path / "figures.json"
+    code, out, err = run(
+        capsys, "--bridges", "--channels", "2", "--obs-shape", "8x8",
+        "--obs-dtype", "float32", "--json", str(file),
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    found = json.loads(file.read_text())
+    assert (found["place"], found["channels"]) == ("bridges", 2)
+    assert found["message_bytes"] == 8 + 8 * 8 * 4
+    assert known(found) == PARTS
+    assert list(found["all_channels"]["cpu_us_per_step"]) == [
+        "algorithm",
+        "environment",
+        "environment's bridge",
+        "algorithm's bridge",
+    ]
+    lines = [line.split("  ")[0] for line in out.splitlines()]
+    for row in ["one channel", "2 channels at once", *PARTS, "other", "a step"]:
+        assert row in lines
+    assert "so they need not add up exactly" in out
+
+
+def test_bench_of_an_environment_resets_it(capsys, here, monkeypatch):
+    """One of the current directory, whose episodes are short."""
+    (here / "short.py").write_text(
+        "import gymnasium\n"
+        "def make():\n"
+        "    return gymnasium.make('CartPole-v1', max_episode_steps=3)\n"
+    )
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    found = measured(capsys, "--env", "short:make", "--channels", "2")
+    assert found["what"].startswith("short:make, in another process")
+    assert found["all_channels"]["steps"] > 6
+    assert known(found) == PARTS
+
+
+SERVE = ["serve", "rlay.testing.environments:HashChainEnv", "--name"]
+TIMED = [
+    "serve",
+    "rlay.testing.timed:timed",
+    "--allow",
+    TAKE_STEP_TIMES,
+    "--name",
+]
+
+
+def test_bench_at_an_address_does_not_guess(capsys, children, rlay_command):
+    """An environment elsewhere that does not time itself is not known."""
+    bridge = BridgeChild(children, "--directory", os.environ["RLAY_DIR"])
+    rlay_command(*SERVE, "chain", forever=True)
+    found = measured(capsys, "--address", f"tcp://127.0.0.1:{bridge.port}/chain")
+    assert found["place"] == "address"
+    assert known(found) == ["copying", "network"]
+    how = found["breakdown"]["parts"]["environment"]["how"]
+    assert how.startswith("not known: runs elsewhere")
+    assert list(found["one_channel"]["cpu_us_per_step"]) == ["algorithm"]
+
+
+def test_bench_of_a_channel_asks_an_environment_that_times_itself(capsys, rlay_command):
+    """Two channels of a group that is there already; they stay there."""
+    servers = [
+        rlay_command(*TIMED, f"there.{n}", "--once", forever=True) for n in (0, 1)
+    ]
+    found = measured(capsys, "--name", "there", "--channels", "2")
+    assert known(found) == PARTS
+    for server in servers:  # said goodbye to
+        server.wait()
+
+
+# -------------------------------------------------------------------- it is stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_bench_stopped_at_its_start_leaves_nothing(
+    rlay_command, channel_directory, number
+):
+    """Nothing was measured: exit code 1, one word, no process and no file."""
+    bench = rlay_command("bench", "--bridges", "--directory", str(channel_directory))
+    wait_until(lambda: len(processes_of(channel_directory)) > 3, LIMIT_S)
+    bench.send_signal(number)
+    bench.wait(exit_code=1)
+    assert bench.stderr.strip() == "Stopped."
+    assert processes_of(channel_directory) == []
+    assert list(channel_directory.iterdir()) == []
+
+
+def test_bench_interrupted_tells_the_figures_so_far(
+    capsys, channel_directory, monkeypatch
+):
+    """Exit code 0; who reads the JSON is told that it is not all."""
+    begin = bench_rounds.run_rounds
+
+    def interrupted(turns, done, **options):
+        def stop(number, rounds):
+            if number == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        begin(turns, done, **{**options, "on_round": stop})
+
+    monkeypatch.setattr(bench_measuring, "run_rounds", interrupted)
+    found = measured(capsys, "--directory", str(channel_directory))
+    assert (found["rounds"], found["rounds_wanted"]) == (1, 2)
+    assert found["complete"] is False
+    assert processes_of(channel_directory) == []
+
+
+# ---------------------------------------------------------------------- it fails
+
+
+def test_bench_of_a_misspelt_id_is_a_wrong_call(capsys):
+    """Exit code 2, and the right id."""
+    code, _, err = run(capsys, "--env", "CartPol-v1")
+    assert code == 2
+    assert "Did you mean CartPole-v1" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--name", "x", "--address", "tcp://h/x"], "exclude each other"),
+        (["--address", "tcp://h/x", "--bridges"], "runs already"),
+        (["--name", "x", "--obs-shape", "4"], "runs already"),
+        (["--env", "CartPole-v1", "--obs-dtype", "int8"], "its own observations"),
+        (["--obs-shape", "84x0"], "'84x0' is no shape"),
+        (["--obs-shape", "84by84"], "is no shape"),
+        (["--obs-shape", "99999x99999"], "is too large"),
+        (["--obs-dtype", "uint9"], "'uint9' is not one of"),
+        (["--address", "h:1/x"], "is no address"),
+        (["--json", "/no/such/file"], "there is no directory '/no/such'"),
+        (["--plot", "/"], "is a directory"),
+        (["--seconds", "0"], "0"),
+        (["--channel", "2"], "--channels"),
+    ],
+)
+def test_bench_called_wrongly_says_so(capsys, words, text):
+    """Exit code 2, before anything is started."""
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert text in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--name", "nobody"], "no channel 'nobody' appeared"),
+        (["--address", "tcp://127.0.0.1:1/nobody"], "nobody listens on 127.0.0.1:1"),
+    ],
+)
+def test_bench_without_its_peer_says_what_is_missing(
+    capsys, channel_directory, monkeypatch, words, text
+):
+    """Exit code 1, with the message of any other client."""
+    monkeypatch.setattr(bench_measuring, "_CONNECT_LIMIT_S", 0.1)
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (1, "")
+    assert text in err
+
+
+def test_bench_of_a_name_that_leads_elsewhere_is_refused(capsys):
+    """Exit code 78: no file was looked at."""
+    code, _, err = run(capsys, "--name", "../x")
+    assert code == 78
+    assert "cannot name a channel" in err
+
+
+def test_bench_of_an_environment_that_crashes_shows_its_last_lines(
+    capsys, here, monkeypatch, channel_directory
+):
+    """Exit code 1, no traceback of ours, and nothing is left."""
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code, out, err = run(
+        capsys, "--env", "game:needy", "--directory", str(channel_directory)
+    )
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: the environment of bench exited with code 1")
+    assert "pip install simulator" in err
