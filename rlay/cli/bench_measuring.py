@@ -47,7 +47,9 @@ _WHERE: Final = {
     Place.HERE: "in another process of this machine",
     Place.BRIDGES: "behind two bridges on this machine",
 }
-_HEARTBEAT: Final = "the median heartbeat of the link, as rlay ls shows it"
+_HEARTBEAT: Final = (
+    "the median heartbeat of the link, as rlay ls shows it, waking the bridges included"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def measuring(plan: Plan) -> Iterator[Measurement]:
             sizes = [size + _HEADERS_BYTES for size in copied.sizes]
             turns[NETWORK] = _timed(stack.enter_context(raw_tcp(*sizes)).trip)
         elif opened.ping is not None:
+            stack.callback(opened.ping.close)
             turns[NETWORK] = _timed_pings(opened.ping)
         yield Measurement(plan, opened, turns, copied)
 
@@ -190,8 +193,8 @@ def _timed_pings(ping: LinkPing) -> TakeTurn:
     take_turn = _timed(ping.trip)
 
     def take_turn_on_a_link(seconds: float) -> Turn:
-        with ping.open():
-            return take_turn(seconds)
+        ping.connect()
+        return take_turn(seconds)
 
     return take_turn_on_a_link
 

@@ -82,13 +82,19 @@ def _draw_latencies(axes: Any, report: Report) -> None:
     _draw_curve(axes, report.single, "one channel")
     if report.at_once is not None:
         _draw_curve(axes, report.at_once, f"{report.channels} channels at once")
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=(2, 5))
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(_plainly)
+    axes.xaxis.set_minor_formatter(_plainly)
     axes.set_xlabel("latency in us")
     axes.set_ylabel("share of steps that take longer")
     axes.set_title("latencies", fontsize=9)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=7, frameon=False)
+
+
+def _plainly(value: float, position: int) -> str:
+    return f"{value:,g}"
 
 
 def _draw_curve(axes: Any, figures: Figures, name: str) -> None:

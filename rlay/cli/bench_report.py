@@ -113,10 +113,7 @@ def _show_parts(breakdown: Breakdown) -> None:
     columns = ("WHERE THE TIME GOES", "US", "OF A STEP")
     print_table(
         columns,
-        [
-            (name, _us(us), "-" if us is None else f"{us / breakdown.step_us:.0%}")
-            for name, us in rows
-        ],
+        [(name, _us(us), _percent(us, breakdown.step_us)) for name, us in rows],
         numbers=columns[1:],
     )
 
@@ -152,6 +149,10 @@ def _us(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value:,.1f}" if abs(value) < _WIDE else f"{value:,.0f}"
+
+
+def _percent(us: float | None, whole_us: float) -> str:
+    return "-" if us is None else f"{round(100 * us / whole_us)} %"
 
 
 def _megabytes(bytes_per_s: float | None) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from rlay.errors import ConnectTimeout, PeerLost
@@ -17,6 +16,8 @@ from rlay.transport.waiting import SLICE_S
 _CONNECT_LIMIT_S: Final = 10.0
 _REPLY_LIMIT_S: Final = 10.0
 _FAREWELL_S: Final = 1.0
+_KEPT_S: Final = 3.0
+"""A link on which nothing comes from us for some heartbeats is ended by the bridge."""
 _TOKEN_BYTES: Final = 8
 _ROOM_BYTES: Final = 64 * 1024
 _BYE: Final = Ending(PeerState.CLOSED, CloseReason.CLOSED).encode()
@@ -26,7 +27,8 @@ class LinkPing:
     """A link of its own, over which frames go to the bridge and back."""
 
     def __init__(self, address: str) -> None:
-        """Take note of where the bridge is; see :meth:`open`."""
+        """Take note of where the bridge is; see :meth:`connect`."""
+        self._used_s = 0.0
         self._answers: list[tuple[FrameType, bytes]] = []
         self._connection: Connection | None = None
         self._dialer = Dialer(
@@ -36,30 +38,35 @@ class LinkPing:
             self._deliver,
         )
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
-        """Connect for a while: a link that is not used would have to be kept alive.
+    def connect(self) -> None:
+        """Connect, if that was not done or is long ago: nobody keeps the link alive.
 
         Raises:
             ConnectTimeout: The bridge does not greet within 10 s.
             AuthError: It and we do not trust each other.
             VersionMismatch: It speaks another version.
         """
-        until = time.monotonic() + _CONNECT_LIMIT_S
-        try:
-            while (connection := self._dialer.advance(SLICE_S)) is None:
-                if time.monotonic() > until:
-                    raise ConnectTimeout(
-                        f"the bridge of {self._dialer.address} did not greet within "
-                        f"{_CONNECT_LIMIT_S:g} s: {self._dialer.problem}"
-                    )
-            self._connection = connection
-            yield
-        finally:
-            if self._connection is not None:
-                self._leave(self._connection)
-            self._connection = None
-            self._dialer.close()
+        now = time.monotonic()
+        if now - self._used_s > _KEPT_S:
+            self.close()
+        if self._connection is None:
+            self._connection = self._dial(now + _CONNECT_LIMIT_S)
+
+    def _dial(self, until: float) -> Connection:
+        while (connection := self._dialer.advance(SLICE_S)) is None:
+            if time.monotonic() > until:
+                raise ConnectTimeout(
+                    f"the bridge of {self._dialer.address} did not greet within "
+                    f"{_CONNECT_LIMIT_S:g} s: {self._dialer.problem}"
+                )
+        return connection
+
+    def close(self) -> None:
+        """Leave. Twice is harmless."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._leave(connection)
+        self._dialer.close()
 
     def _leave(self, connection: Connection) -> None:
         """Say goodbye, and wait until the bridge has heard it."""
@@ -87,6 +94,7 @@ class LinkPing:
                 raise PeerLost(f"no answer to a PING within {_REPLY_LIMIT_S:g} s")
             self._receive()
         self._answers.clear()
+        self._used_s = time.monotonic()
 
     def _deliver(self, frame: Frame, body: memoryview) -> None:
         if frame.type is FrameType.PING:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from rlay.cli.words import Failed
-from rlay.errors import ConnectTimeout, RLayError
+from rlay.errors import ConnectTimeout, PeerLost, RLayError
 from rlay.processes.child import ChildProcess, StartFailed
 from rlay.processes.served import ServeCommand
 
@@ -20,6 +20,9 @@ ENVIRONMENTS_BRIDGE: Final = "environment's bridge"
 ALGORITHMS_BRIDGE: Final = "algorithm's bridge"
 _LOOK_S: Final = 0.5
 """How long to wait for a channel between two looks at the processes."""
+_FACTS_LIMIT_S: Final = 1.0
+"""How long a program that let go of its channel may take to end altogether."""
+_AGAIN_S: Final = 0.01
 _END_LIMIT_S: Final = 10.0
 _MEMORY: Final = "/dev/shm"
 _SETTINGS: Final = ("RLAY_BRIDGE_", "RLAY_TOKEN_FILE", "RLAY_DIR", "RLAY_CHANNEL")
@@ -101,12 +104,24 @@ class Machines:
             except ConnectTimeout as error:
                 if time.monotonic() > until:
                     raise NotStarted(str(error)) from error
+            except PeerLost as error:
+                self._check(_FACTS_LIMIT_S)
+                raise NotStarted(str(error)) from error
             except RLayError as error:
                 raise NotStarted(str(error)) from error
+            self._check()
+
+    def _check(self, wait_s: float = 0.0) -> None:
+        """Raise if a program has ended, or does so soon."""
+        until = time.monotonic() + wait_s
+        while True:
             for what, child in self.children.items():
                 ending = child.poll()
                 if ending is not None:
                     raise NotStarted(f"the {what} {ending.with_lines()}")
+            if time.monotonic() >= until:
+                return
+            time.sleep(_AGAIN_S)
 
     def end_in_order(self) -> None:
         """End everything; the clients have left.

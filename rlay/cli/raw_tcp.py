@@ -19,6 +19,7 @@ _START_LIMIT_S: Final = 30.0
 _LOOK_S: Final = 0.2
 _REPLY_LIMIT_S: Final = 10.0
 _LOOPBACK: Final = "127.0.0.1"
+_MODULE: Final = "rlay.cli.raw_tcp"
 
 
 def tune(sock: socket.socket) -> None:
@@ -82,7 +83,7 @@ def raw_tcp(request_bytes: int, reply_bytes: int) -> Iterator[RawTcp]:
         try:
             listener = stack.enter_context(socket.create_server((_LOOPBACK, 0)))
             port = listener.getsockname()[1]
-            words = ["-m", "rlay.cli.raw_tcp", *map(str, (port, *sizes))]
+            words = ["-m", _MODULE, *map(str, (port, *sizes))]
             child = ChildProcess.start([sys.executable, *words], echo=None)
             stack.callback(child.end)
             sock = stack.enter_context(_accept(listener, child))

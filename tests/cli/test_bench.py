@@ -90,7 +90,7 @@ def test_bench_json_has_every_figure_and_its_kind(capsys, channel_directory):
     assert {key: type(value) for key, value in one.items()} == FIGURES
     assert list(one["cpu_us_per_step"]) == ["algorithm", "environment"]
     assert sum(bucket["count"] for bucket in one["latencies"]) == one["steps"]
-    assert found["message_bytes"] == 8 + 16
+    assert found["message_bytes"] == 16 + 16
     assert known(found) == PARTS
     assert {"step_us", "parts", "other_us"} == set(found["breakdown"])
 
@@ -105,7 +105,7 @@ def test_bench_behind_bridges_measures_every_part(capsys, tmp_path):
     assert (code, err) == (0, "")
     found = json.loads(file.read_text())
     assert (found["place"], found["channels"]) == ("bridges", 2)
-    assert found["message_bytes"] == 8 + 8 * 8 * 4
+    assert found["message_bytes"] == 16 + 8 * 8 * 4
     assert known(found) == PARTS
     assert list(found["all_channels"]["cpu_us_per_step"]) == [
         "algorithm",
@@ -263,15 +263,21 @@ def test_bench_of_a_name_that_leads_elsewhere_is_refused(capsys):
     assert "cannot name a channel" in err
 
 
-def test_bench_of_an_environment_that_crashes_shows_its_last_lines(
-    capsys, here, monkeypatch, channel_directory
+@pytest.mark.parametrize(
+    ("factory", "text"),
+    [
+        ("crash", "the environment of bench exited with code 9"),
+        ("needy", "DependencyNotInstalled: run: pip install simulator"),
+    ],
+)
+def test_bench_of_an_environment_that_cannot_be_made_says_why(
+    capsys, here, monkeypatch, channel_directory, factory, text
 ):
-    """Exit code 1, no traceback of ours, and nothing is left."""
+    """Exit code 1: its process ended, or could not make it; nothing is left."""
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path])
     code, out, err = run(
-        capsys, "--env", "game:needy", "--directory", str(channel_directory)
+        capsys, "--env", f"game:{factory}", "--directory", str(channel_directory)
     )
     assert (code, out) == (1, "")
-    assert err.startswith("Error: the environment of bench exited with code 1")
-    assert "pip install simulator" in err
+    assert err.startswith(f"Error: {text}")

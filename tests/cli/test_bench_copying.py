@@ -39,10 +39,10 @@ def test_copying_gives_the_transition_that_came(env):
 
 
 def test_copying_knows_the_size_of_both_messages():
-    """A Discrete action of 8 bytes, an observation of 16."""
-    env = TrivialEnv((4,), "float32")
+    """An action and its type; an observation of 20 bytes, filled up to 24."""
+    env = TrivialEnv((5,), "float32")
     with copying(facts_of(env), *example(env)) as copied:
-        assert copied.sizes == (8, 16)
+        assert copied.sizes == (16, 24)
 
 
 @pytest.mark.parametrize("what", ["transition", "action"])
