@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rlay.cli.bench_rounds import Timer, Turn
+from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.client_env import ClientEnv
-from rlay.envs.links import AlgorithmLink
 from rlay.errors import LocalProtocolError
 from rlay.processes.cpu_time import cpu_time_s
 from rlay.testing.timed import TAKE_STEP_TIMES

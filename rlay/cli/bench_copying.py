@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from rlay.envs.client_link import ClientLink
 from rlay.envs.environment_end import EnvironmentEnd, ReportOptions
-from rlay.envs.links import ClientLink
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import ConnectTimeout, RLayError
 from rlay.protocol.buffers import MessageBuffer
