@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rlay.cli import bench_parts
-from rlay.cli.bench_channels import Channels, SteppedEnv
+from rlay.cli.bench_channels import Alternately, AtOnce, Single, SteppedEnv
 from rlay.cli.bench_copying import Copying, NotCopied, copying
 from rlay.cli.bench_options import Plan
 from rlay.cli.bench_parts import COPYING, LOCAL, NETWORK, STEP, Place
@@ -24,6 +24,7 @@ from rlay.cli.machines import (
 )
 from rlay.cli.raw_tcp import raw_tcp
 from rlay.cli.targets import find_target
+from rlay.cli.watched_env import WatchedVectorEnv
 from rlay.cli.words import group_names
 from rlay.processes.served import ServeCommand
 from rlay.protocol.constants import MESSAGE_HEADER_BYTES
@@ -59,16 +60,18 @@ class Opened:
     Attributes:
         place: Where the environment is.
         what: It is, for people.
-        channels: What is measured.
-        local: One of the same without what is between; None where there is none.
+        single: One of them alone.
+        at_once: All of them; None where there is one.
+        local: One without what is between; None where nothing is, or was started.
         ping: To the bridge of an address; None where there is none.
         heartbeat_us: Of the one link of this machine's bridge, where that matters.
     """
 
     place: Place
     what: str
-    channels: Channels
-    local: Channels | None = None
+    single: Single
+    at_once: AtOnce | None = None
+    local: Single | None = None
     ping: LinkPing | None = None
     heartbeat_us: float | None = None
 
@@ -95,6 +98,7 @@ class Measurement:
         self._opened = opened
         self._turns = turns
         self._copied = copied
+        self._space = str(opened.single.env.observation_space)
 
     def run(self) -> None:
         """Measure; what is done stays in :attr:`rounds` if this is interrupted."""
@@ -111,13 +115,12 @@ class Measurement:
     def report(self) -> Report:
         """Return what at least one round came to."""
         plan, opened, copied = self._plan, self._opened, self._copied
-        envs = opened.channels.envs
         return Report(
             what=opened.what,
             machine=this_machine(),
             place=opened.place.value,
-            channels=len(envs),
-            observation_space=str(envs[0].observation_space),
+            channels=plan.channels,
+            observation_space=self._space,
             rounds_done=len(self.rounds),
             rounds_wanted=plan.rounds,
             seconds=plan.seconds,
@@ -153,13 +156,12 @@ def measuring(plan: Plan) -> Iterator[Measurement]:
     there = plan.address is not None or plan.name is not None
     with ExitStack() as stack:
         opened = stack.enter_context(_attached(plan) if there else _started(plan))
-        channels = opened.channels
-        turns: dict[str, TakeTurn] = {STEP: channels.one}
-        if len(channels.envs) > 1:
-            turns[AT_ONCE] = channels.all
+        turns: dict[str, TakeTurn] = {STEP: opened.single.take_turn}
+        if opened.at_once is not None:
+            turns[AT_ONCE] = opened.at_once.take_turn
         if opened.local is not None:
-            turns[LOCAL] = opened.local.one
-        copied = _open_copying(channels, stack)
+            turns[LOCAL] = opened.local.take_turn
+        copied = _open_copying(opened.single, stack)
         if copied is not None:
             turns[COPYING] = _timed(copied.step)
         if opened.place is Place.BRIDGES and copied is not None:
@@ -171,11 +173,10 @@ def measuring(plan: Plan) -> Iterator[Measurement]:
         yield Measurement(plan, opened, turns, copied)
 
 
-def _open_copying(channels: Channels, stack: ExitStack) -> Copying | None:
-    action, transition = channels.example()
-    facts = channels.envs[0].link.facts
+def _open_copying(single: Single, stack: ExitStack) -> Copying | None:
+    action, transition = single.example()
     try:
-        return stack.enter_context(copying(facts, action, transition))
+        return stack.enter_context(copying(single.env.facts, action, transition))
     except NotCopied:
         return None
 
@@ -211,51 +212,70 @@ def _started(plan: Plan) -> Iterator[Opened]:
         ChannelDirectory.open(plan.directory).close()
     with machines(".rlay-bench-", plan.directory) as played:
         with ExitStack() as envs:
-            yield _open_started(plan, played, envs)
+            yield _Starting(plan, played, envs).open()
         played.end_in_order()
 
 
-def _open_started(plan: Plan, played: Machines, envs: ExitStack) -> Opened:
-    place = Place.BRIDGES if plan.bridges else Place.HERE
-    if plan.bridges:
-        played.start_bridges()
-    count = plan.channels
-    names = group_names(_NAME, count) if count > 1 else [_NAME]
-    there = played.far if plan.bridges else played.near
-    pids: dict[str, list[int]] = {ENVIRONMENT: []}
-    for name in names:
-        child = _serve(plan, played, f"{ENVIRONMENT} of {name}", there, name)
-        pids[ENVIRONMENT].append(child)
-    for what in (ENVIRONMENTS_BRIDGE, ALGORITHMS_BRIDGE):
+class _Starting:
+    """Environments that are started, and attached to."""
+
+    def __init__(self, plan: Plan, played: Machines, envs: ExitStack) -> None:
+        self._plan = plan
+        self._played = played
+        self._envs = envs
+        self._limit_s = START_LIMIT_S + plan.channels * _START_ONE_S
+        self._pids: dict[str, list[int]] = {}
+
+    def open(self) -> Opened:
+        plan, played = self._plan, self._played
+        place = Place.BRIDGES if plan.bridges else Place.HERE
         if plan.bridges:
-            pids[what] = [played.children[what].pid]
-    alone = None
-    if plan.bridges:
-        _serve(plan, played, f"{ENVIRONMENT} without bridges", played.here, _NAME)
-    limit_s = START_LIMIT_S + count * _START_ONE_S
-    opened = [_attach(played, played.near, name, limit_s, envs) for name in names]
-    if plan.bridges:
-        alone = Channels([_attach(played, played.here, _NAME, limit_s, envs)], {})
-    what = f"{plan.env or 'An environment that does nothing'}, {_WHERE[place]}"
-    if count > 1:
-        what += f", on {count} channels"
-    return Opened(place, what, Channels(opened, pids), alone)
+            played.start_bridges()
+            for what in (ENVIRONMENTS_BRIDGE, ALGORITHMS_BRIDGE):
+                self._pids[what] = [played.children[what].pid]
+        there = played.far if plan.bridges else played.near
+        names = group_names(_NAME, plan.channels) if plan.channels > 1 else []
+        # All are started before the first is waited for.
+        pids = [self._serve(there, _NAME)]
+        many_pids = [self._serve(there, name) for name in names]
+        if plan.bridges:
+            self._serve(played.here, _NAME)
+        single = self._attach_one(played.near, pids)
+        at_once = self._attach_many(names, many_pids) if names else None
+        local = self._attach_one(played.here, []) if plan.bridges else None
+        what = f"{plan.env or 'An environment that does nothing'}, {_WHERE[place]}"
+        if names:
+            what += f", on {plan.channels} channels"
+        return Opened(place, what, single, at_once, local)
 
+    def _serve(self, directory: str, name: str) -> int:
+        served, allow = self._plan.served, (TAKE_STEP_TIMES,)
+        what = f"{ENVIRONMENT} of {name}"
+        if directory == self._played.here:
+            what += " without bridges"
+        command = ServeCommand(_TARGET, directory, served, allow=allow)
+        return self._played.serve(what, command, name).pid
 
-def _serve(plan: Plan, played: Machines, what: str, directory: str, name: str) -> int:
-    command = ServeCommand(_TARGET, directory, plan.served, allow=(TAKE_STEP_TIMES,))
-    return played.serve(what, command, name).pid
+    def _attach_one(self, directory: str, pids: list[int]) -> Single:
+        env = self._played.attach(
+            lambda look, limit_s: SteppedEnv(
+                _NAME, look, directory=directory, connect_timeout=limit_s
+            ),
+            self._limit_s,
+        )
+        self._envs.callback(env.close)
+        return Single(lambda: env, {ENVIRONMENT: pids, **self._pids})
 
-
-def _attach(
-    played: Machines, directory: str, name: str, limit_s: float, envs: ExitStack
-) -> SteppedEnv:
-    env = played.attach(
-        lambda wait_s: SteppedEnv(name, directory=directory, connect_timeout=wait_s),
-        limit_s,
-    )
-    envs.callback(env.close)
-    return env
+    def _attach_many(self, names: list[str], pids: list[int]) -> AtOnce:
+        near = self._played.near
+        envs = self._played.attach(
+            lambda look, limit_s: WatchedVectorEnv(
+                names, look, directory=near, connect_timeout=limit_s
+            ),
+            self._limit_s,
+        )
+        self._envs.callback(envs.close)
+        return AtOnce(lambda: envs, {ENVIRONMENT: pids, **self._pids})
 
 
 # --------------------------------------------------------------------- there already
@@ -266,30 +286,31 @@ def _attached(plan: Plan) -> Iterator[Opened]:
     """Attach to what runs already, at an address or on a channel."""
     where = plan.address or plan.name or ""
     names = _names(where, plan.channels)
-    with ExitStack() as stack:
-        envs = []
-        for name in names:
-            env = SteppedEnv(
-                name, directory=plan.directory, connect_timeout=_CONNECT_LIMIT_S
-            )
-            stack.callback(env.close)
-            envs.append(env)
-        channels = Channels(envs, {})
+    options = {"directory": plan.directory, "connect_timeout": _CONNECT_LIMIT_S}
+    ways = Alternately(
+        lambda: SteppedEnv(names[0], _nothing, **options),
+        lambda: WatchedVectorEnv(names, _nothing, **options),
+    )
+    with contextlib.closing(ways):
+        at_once = AtOnce(ways.many, {}) if len(names) > 1 else None
+        single = Single(ways.single, {})
         if plan.address is not None:
-            yield Opened(
-                Place.ADDRESS,
-                f"The environment at {where}",
-                channels,
-                ping=LinkPing(names[0]),
-            )
+            what = f"The environment at {where}"
+            ping = LinkPing(names[0])
+            yield Opened(Place.ADDRESS, what, single, at_once, ping=ping)
             return
         mirror = _is_mirror(names[0], plan.directory)
         yield Opened(
             Place.MIRROR if mirror else Place.HERE,
             f"The environment on channel {where!r}",
-            channels,
+            single,
+            at_once,
             heartbeat_us=_heartbeat_us(plan.directory) if mirror else None,
         )
+
+
+def _nothing() -> None:
+    """Wait on: nobody knows whether it will come."""
 
 
 def _names(where: str, count: int) -> list[str]:

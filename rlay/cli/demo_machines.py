@@ -23,14 +23,14 @@ def environment_behind_bridges(target: str) -> Iterator[Any]:
         NotStarted: It does not work here; the message says why. Nothing is left.
         Failed: A program did not end as it should.
     """
-    import rlay
+    from rlay.cli.watched_env import WatchedEnv
 
     with machines("rlay-demo-") as played:
         played.start_bridges()
         played.serve("environment", ServeCommand(target, played.far), _CHANNEL)
         env = played.attach(
-            lambda wait_s: rlay.ClientEnv(
-                _CHANNEL, directory=played.near, connect_timeout=wait_s
+            lambda look, limit_s: WatchedEnv(
+                _CHANNEL, look, directory=played.near, connect_timeout=limit_s
             )
         )
         try:

@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from rlay.cli.words import Failed
-from rlay.errors import ConnectTimeout, PeerLost, RLayError
+from rlay.errors import PeerLost, RLayError
 from rlay.processes.child import ChildProcess, StartFailed
 from rlay.processes.served import ServeCommand
 
 START_LIMIT_S: Final = 30.0
 ENVIRONMENTS_BRIDGE: Final = "environment's bridge"
 ALGORITHMS_BRIDGE: Final = "algorithm's bridge"
-_LOOK_S: Final = 0.5
-"""How long to wait for a channel between two looks at the processes."""
 _FACTS_LIMIT_S: Final = 1.0
 """How long a program that let go of its channel may take to end altogether."""
 _AGAIN_S: Final = 0.01
@@ -85,31 +83,27 @@ class Machines:
         return self.children[what]
 
     def attach(
-        self, make: Callable[[float], _Attached], limit_s: float | None = None
+        self,
+        make: Callable[[Callable[[], None], float], _Attached],
+        limit_s: float | None = None,
     ) -> _Attached:
-        """Return what ``make`` returns, once there is a channel.
+        """Return what ``make`` returns.
 
         Args:
-            make: Called with a time-out in seconds, again and again while it raises
-                ConnectTimeout.
-            limit_s: For how long; None for 30 s.
+            make: Called with a function to call now and then while it waits, which
+                raises where that is of no use any more, and with how long to wait.
+            limit_s: In seconds; None for 30 s.
 
         Raises:
-            NotStarted: There is none in time, or a program ended before.
+            NotStarted: There is no channel in time, or a program ended before.
         """
-        until = time.monotonic() + (START_LIMIT_S if limit_s is None else limit_s)
-        while True:
-            try:
-                return make(_LOOK_S)
-            except ConnectTimeout as error:
-                if time.monotonic() > until:
-                    raise NotStarted(str(error)) from error
-            except PeerLost as error:
-                self._check(_FACTS_LIMIT_S)
-                raise NotStarted(str(error)) from error
-            except RLayError as error:
-                raise NotStarted(str(error)) from error
-            self._check()
+        try:
+            return make(self._check, START_LIMIT_S if limit_s is None else limit_s)
+        except PeerLost as error:
+            self._check(_FACTS_LIMIT_S)
+            raise NotStarted(str(error)) from error
+        except RLayError as error:
+            raise NotStarted(str(error)) from error
 
     def _check(self, wait_s: float = 0.0) -> None:
         """Raise if a program has ended, or does so soon."""

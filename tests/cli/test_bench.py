@@ -119,18 +119,33 @@ def test_bench_behind_bridges_measures_every_part(capsys, tmp_path):
     assert "so they need not add up exactly" in out
 
 
+SHORT_LIVED = """
+import gymnasium
+
+class ShortLived(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Discrete(2)
+    over = True
+
+    def reset(self, *, seed=None, options=None):
+        self.over = False
+        return 0, {}
+
+    def step(self, action):
+        assert not self.over
+        self.over = True
+        return 1, 0.5, True, False, {}
+"""
+
+
 def test_bench_of_an_environment_resets_it(capsys, here, monkeypatch):
-    """One of the current directory, whose episodes are short."""
-    (here / "short.py").write_text(
-        "import gymnasium\n"
-        "def make():\n"
-        "    return gymnasium.make('CartPole-v1', max_episode_steps=3)\n"
-    )
+    """One of the current directory: each step ends its episode, and wants a reset."""
+    (here / "short.py").write_text(SHORT_LIVED)
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    found = measured(capsys, "--env", "short:make", "--channels", "2")
-    assert found["what"].startswith("short:make, in another process")
-    assert found["all_channels"]["steps"] > 6
+    found = measured(capsys, "--env", "short:ShortLived", "--channels", "2")
+    assert found["what"].startswith("short:ShortLived, in another process")
+    assert found["one_channel"]["steps"] >= 2
+    assert found["all_channels"]["steps"] >= 4
     assert known(found) == PARTS
 
 
@@ -144,6 +159,13 @@ TIMED = [
 ]
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Give what was only just started the time to begin."""
+    monkeypatch.setattr(bench_measuring, "_CONNECT_LIMIT_S", LIMIT_S)
+
+
+@pytest.mark.usefixtures("patient")
 def test_bench_at_an_address_does_not_guess(capsys, children, rlay_command):
     """An environment elsewhere that does not time itself is not known."""
     bridge = BridgeChild(children, "--directory", os.environ["RLAY_DIR"])
@@ -156,15 +178,15 @@ def test_bench_at_an_address_does_not_guess(capsys, children, rlay_command):
     assert list(found["one_channel"]["cpu_us_per_step"]) == ["algorithm"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_bench_of_a_channel_asks_an_environment_that_times_itself(capsys, rlay_command):
     """Two channels of a group that is there already; they stay there."""
-    servers = [
-        rlay_command(*TIMED, f"there.{n}", "--once", forever=True) for n in (0, 1)
-    ]
+    servers = [rlay_command(*TIMED, f"there.{n}", forever=True) for n in (0, 1)]
     found = measured(capsys, "--name", "there", "--channels", "2")
     assert known(found) == PARTS
-    for server in servers:  # said goodbye to
-        server.wait()
+    assert found["all_channels"]["steps"] >= 4
+    for server in servers:
+        assert "gone" not in server.stderr  # each client said goodbye
 
 
 # -------------------------------------------------------------------- it is stopped

@@ -8,6 +8,7 @@ from rlay.cli import link_ping
 from rlay.cli.link_ping import LinkPing
 from rlay.errors import ConnectTimeout, PeerLost
 from tests.support.bridge_child import BridgeChild
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_link_that_was_not_used_for_long_is_made_anew(bridge, ping, monkeypatch)
     for _ in range(2):
         ping.connect()
         ping.trip()
-    assert links(bridge) == 2
+    wait_until(lambda: links(bridge) == 2)
 
 
 def test_trip_to_a_bridge_that_went_away_says_so(bridge, ping):
