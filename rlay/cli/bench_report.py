@@ -139,8 +139,8 @@ def _footer(report: Report) -> Sequence[str]:
     ]
     if report.at_once is not None:
         lines.append(
-            f"P50 to P99.9 of {report.channels} channels are of a step of all of them, by "
-            "a ClientVectorEnv; CPU time is that of a step of one environment in it."
+            f"P50 to P99.9 of {report.channels} channels are of a step of all of them "
+            "by a ClientVectorEnv; CPU time is that of a step of one environment in it."
         )
     return lines
 
