@@ -13,6 +13,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,14 @@ _REFUSED_PAUSE_S: Final = 5.0
 
 Replace = Callable[[Candidate, int], Gathering]
 Judge = Callable[[Welcomed], Attachment]
+
+
+class Act(Enum):
+    """What a step of the vector is for some of its lanes."""
+
+    STEP = "step"
+    RESET = "reset"
+    NOTHING = "nothing"
 
 
 class Results:
@@ -74,6 +83,7 @@ class ChannelLanes:
         self._gathering: Gathering | None = None
         self._look_at = 0.0
         self._fresh = False
+        self._act = Act.NOTHING
         self._patience: Deadline | None = None
 
     @property
@@ -128,6 +138,7 @@ class ChannelLanes:
 
     def let_go(self) -> None:
         """Leave the channel, or stop looking for another one. Twice is harmless."""
+        self._act, self._patience = Act.NOTHING, None
         attachment, self._attachment = self._attachment, None
         gathering, self._gathering = self._gathering, None
         if attachment is not None:
@@ -187,36 +198,45 @@ class ChannelLanes:
     # ------------------------------------------------------------------------ step
 
     def write(self, actions: Any) -> None:
-        """Write a step, or nothing where the lanes are reset instead."""
+        """Write a step, or nothing where there is none to be sent."""
         self._patience = None
-        if not self._is_reset_next():
+        self._act = self._next_act()
+        if self._act is Act.STEP:
             self._write(actions)
 
     def undo(self) -> None:
         """Take back what :meth:`write` wrote."""
-        if self._attachment is not None:
+        if self._act is Act.STEP and self._attachment is not None:
             self._undo()
 
     def send(self, now: float) -> None:
-        """Send what was written, or a Reset."""
-        if self._is_reset_next():
-            self.send_reset()
-        else:
+        """Send what was written, or a Reset, or nothing."""
+        if self._act is Act.STEP:
             self._send_step(now)
+        elif self._act is Act.RESET:
+            self.send_reset()
 
-    def _is_reset_next(self) -> bool:
-        """Whether the next step resets instead."""
-        return self._fresh
+    def _next_act(self) -> "Act":
+        """Return what the next step is for these lanes."""
+        if self.absent:
+            return Act.NOTHING
+        return Act.RESET if self._fresh else Act.STEP
 
     def receive(self, results: Results) -> None:
-        """Wait for what was sent, and put it among the results."""
-        if self._patience is None:
+        """Wait for what was sent, and put it among the results.
+
+        Raises:
+            EnvLost: There is no environment.
+        """
+        if self._act is Act.STEP:
             self._receive_step(results)
-            return
-        if self._fresh and self._mode is not AutoresetMode.NEXT_STEP:
-            # The end of the episode before was told, and its follower is here now.
-            self._report_truncated(results)
-        self.receive_reset(results)
+        elif self.absent:
+            self.report_lost(results)
+        else:
+            if self._fresh and self._mode is not AutoresetMode.NEXT_STEP:
+                # The end of the episode before was told, and its follower is here.
+                self._report_truncated(results)
+            self.receive_reset(results)
 
     def _receive_step(self, results: Results) -> None:
         raise NotImplementedError
@@ -243,16 +263,12 @@ class ChannelLanes:
 
     def receive_reset(self, results: Results) -> None:
         """Wait for the answer to a Reset, and put it among the results."""
+        link = self.link
         patience, self._patience = self._patience, None
         assert patience is not None  # noqa: S101 - send_reset() set it
-        observation, info = self.link.reset_wait(patience)
+        observation, info = link.reset_wait(patience)
         self._fresh, self.lost = False, None
         self._take_reset(observation, info, results)
-
-    def reset_now(self, results: Results) -> None:
-        """Reset, and put the first observations among the results."""
-        self.send_reset()
-        self.receive_reset(results)
 
     def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
         raise NotImplementedError
@@ -281,9 +297,12 @@ class SingleLane(ChannelLanes):
         super().__init__(lanes, candidate, mode)
         self._index: int = lanes.start
         self._ended = False
+        self._resets_next = mode is AutoresetMode.NEXT_STEP
 
-    def _is_reset_next(self) -> bool:
-        return self._fresh or (self._ended and self._mode is AutoresetMode.NEXT_STEP)
+    def _next_act(self) -> Act:
+        if self._fresh or self._attachment is None:
+            return super()._next_act()
+        return Act.RESET if self._ended and self._resets_next else Act.STEP
 
     def _receive_step(self, results: Results) -> None:
         observation, reward, terminated, truncated, info = self._wait()

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from rlay.envs.candidates import candidates_for
 from rlay.envs.display import backend_mode
 from rlay.envs.gathering import Gathering, Welcomed
-from rlay.envs.lanes import Lanes, Manner, OnLaneLost, mode_of_all
+from rlay.envs.lanes import Lanes
 from rlay.envs.remote_env import channel_name, given_arguments
 from rlay.envs.sole_batch import SoleBatch
 from rlay.envs.spaces import mismatch
@@ -24,6 +24,7 @@ from rlay.envs.timeouts import (
 )
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
+from rlay.envs.vector_manner import Manner, OnLaneLost, mode_of_all
 from rlay.errors import ChannelError
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import Wishes

@@ -9,25 +9,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space, iterate
 
+from rlay.envs.action_parts import ActionParts
 from rlay.envs.attachments import Attachment
-from rlay.envs.batch_slices import slice_batch
 from rlay.envs.candidates import Candidate, Candidates
 from rlay.envs.channel_lanes import ChannelLanes, LaneBatch, Results, SingleLane
 from rlay.envs.faults import reset_needed
 from rlay.envs.gathering import Gathering, Welcomed
 from rlay.envs.rows import make_rows
 from rlay.envs.spaces import build, mismatch
-from rlay.envs.timeouts import Timeouts
 from rlay.envs.vector_infos import InfoForm
+from rlay.envs.vector_manner import Manner, OnLaneLost
 from rlay.envs.vector_resets import seeds_for, split_options
-from rlay.errors import ChannelError, ConnectTimeout, EnvLost, SpaceMismatch
+from rlay.errors import ConnectTimeout, EnvLost, SpaceMismatch
 from rlay.protocol.decisions import Operation
 from rlay.protocol.greeting import Wishes
 
@@ -35,55 +33,6 @@ _PAUSE_S: Final = 0.005
 
 Transition = tuple[Any, Any, Any, Any, dict[str, Any]]
 Check = Callable[[], None]
-
-
-class OnLaneLost(StrEnum):
-    """What becomes of a vector when a lane loses its environment."""
-
-    RAISE = "raise"
-    TRUNCATE = "truncate"
-    WAIT = "wait"
-
-
-@dataclasses.dataclass(frozen=True)
-class Manner:
-    """How the lanes are to behave.
-
-    Attributes:
-        on_lost: What becomes of the vector when a lane loses its environment.
-        timeouts: Limits of waits.
-        copy: Whether observations are copies.
-    """
-
-    on_lost: OnLaneLost
-    timeouts: Timeouts
-    copy: bool
-
-
-def mode_of_all(found: Sequence[Welcomed], wanted: AutoresetMode) -> AutoresetMode:
-    """Return the autoreset mode of a vector over some channels.
-
-    Args:
-        found: The channels. Single environments take any mode.
-        wanted: The algorithm's, where all are single.
-
-    Raises:
-        ChannelError: Their vector environments have different ones.
-    """
-    modes = {
-        each.facts.autoreset_mode: each.candidate.client.name
-        for each in found
-        if each.facts.vector
-    }
-    if len(modes) > 1:
-        told = ", ".join(f"{name!r} has {mode}" for mode, name in modes.items())
-        raise ChannelError(
-            f"the channels have different autoreset modes: {told}. Serve ids or "
-            "factories, which adopt the mode that is asked for"
-        )
-    for mode in modes:
-        return AutoresetMode(mode or AutoresetMode.NEXT_STEP)
-    return wanted
 
 
 class Lanes:
@@ -115,12 +64,11 @@ class Lanes:
         self._wishes = wishes
         self._manner = manner
         num_envs = self.facts.num_envs
-        self._single_action_space = build(self.facts.action_space)
-        self._action_space = batch_space(self._single_action_space, num_envs)
         self._rows = make_rows(build(self.facts.observation_space), num_envs)
         self._info_form = InfoForm(num_envs)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._settled = False
+        self._incomplete = False
         self._channels: list[ChannelLanes] = []
         first = 0
         for each in found:
@@ -130,7 +78,14 @@ class Lanes:
             channel.attach(each.candidate, self._judge(each))
             self._channels.append(channel)
             first = lanes.stop
-        self._singles = any(isinstance(each, SingleLane) for each in self._channels)
+        self._parts = ActionParts(
+            build(self.facts.action_space),
+            num_envs,
+            [
+                each.lanes.start if isinstance(each, SingleLane) else each.lanes
+                for each in self._channels
+            ],
+        )
 
     @property
     def channels(self) -> tuple[str | None, ...]:
@@ -173,7 +128,9 @@ class Lanes:
 
     def _lose(self, each: ChannelLanes, error: EnvLost) -> None:
         """Take note of a loss; raise it where that is wished."""
-        each.lose(error)
+        self._incomplete = True
+        if each.channel is not None:
+            each.lose(error)
         if self._manner.on_lost is OnLaneLost.RAISE:
             error.lanes = tuple(range(each.lanes.start, each.lanes.stop))
             raise error
@@ -198,7 +155,7 @@ class Lanes:
             ]
             some = len(missing) < len(self._channels)
             if not missing or (some and not all_of_them):
-                return
+                break
             check()
             if time.monotonic() >= until:
                 raise ConnectTimeout(
@@ -206,23 +163,20 @@ class Lanes:
                     f"({missing[0].lost})"
                 )
             time.sleep(_PAUSE_S)
+        self._incomplete = bool(missing)
 
-    def _attempt(self, each: ChannelLanes, act: Callable[..., Any], *args: Any) -> bool:
-        """Do something about some lanes; return whether they still have environments.
+    def _failed(self, each: ChannelLanes, error: Exception) -> None:
+        """Take note of a loss, where that is not to be raised.
 
         Raises:
-            EnvLost: They have not, where that is to be raised.
-            Exception: What ``act`` raised, with a note of the lanes that it concerns.
+            EnvLost: Where it is.
+            Exception: Any other error, with a note of the lanes that it concerns.
         """
-        try:
-            act(*args)
-        except EnvLost as error:
+        if isinstance(error, EnvLost):
             self._lose(each, error)
-            return False
-        except Exception as error:
-            error.add_note(f"{each} of the vector, on channel {each.channel!r}")
-            raise
-        return True
+            return
+        error.add_note(f"{each} of the vector, on channel {each.channel!r}")
+        raise error
 
     # ------------------------------------------------------------------------ step
 
@@ -242,52 +196,41 @@ class Lanes:
         """
         if not self._settled:
             raise reset_needed("the last step has no result")
-        wait = self._manner.on_lost is OnLaneLost.WAIT
-        self._bring_back(all_of_them=wait)
-        self._check_ended()
-        present = [each for each in self._channels if not each.absent]
-        self._write(present, actions)
+        if self._incomplete:
+            wait = self._manner.on_lost is OnLaneLost.WAIT
+            self._bring_back(all_of_them=wait)
+        if self.mode is AutoresetMode.DISABLED:
+            self._check_ended()
+        parts = self._parts.of(actions)
+        self._write(parts)
         self._settled = False
         now = time.monotonic()
-        for each in present:
-            self._attempt(each, each.send, now)
+        for each in self._channels:
+            try:
+                each.send(now)
+            except Exception as error:
+                self._failed(each, error)
 
     def _check_ended(self) -> None:
-        if self.mode is AutoresetMode.DISABLED and self._ended.any():
+        if self._ended.any():
             raise AssertionError(
                 f"environments {np.flatnonzero(self._ended).tolist()} have ended: "
                 "reset them with options={'reset_mask': ...} (autoreset_mode is "
                 "DISABLED)"
             )
 
-    def _write(self, present: list[ChannelLanes], actions: Any) -> None:
-        items = self._single_actions(actions)
-        space = self._single_action_space
+    def _write(self, parts: list[Any]) -> None:
+        """Write to all; where one cannot be written to, take back what was written."""
         try:
-            for each in present:
-                if isinstance(each, SingleLane):
-                    part = items[each.lanes.start]
-                else:
-                    part = slice_batch(space, actions, each.lanes)
-                self._attempt(each, each.write, part)
+            for each, part in zip(self._channels, parts, strict=True):
+                try:
+                    each.write(part)
+                except Exception as error:
+                    self._failed(each, error)
         except BaseException:
-            for each in present:
+            for each in self._channels:
                 each.undo()
             raise
-
-    def _single_actions(self, actions: Any) -> list[Any]:
-        """Return the action of each lane.
-
-        Raises:
-            ValueError: There are too few or too many.
-        """
-        items = list(iterate(self._action_space, actions))
-        if len(items) != self.facts.num_envs:
-            raise ValueError(
-                f"{len(items)} actions were given for {self.facts.num_envs} "
-                "environments"
-            )
-        return items
 
     def receive(self) -> Transition:
         """Wait for the transition of every lane that was sent an action.
@@ -298,12 +241,16 @@ class Lanes:
         """
         results = Results(self._rows, self.facts.num_envs)
         for each in self._channels:
-            if each.absent or not self._attempt(each, each.receive, results):
+            try:
+                each.receive(results)
+            except Exception as error:
+                self._failed(each, error)
                 each.report_lost(results)
         if self.mode is AutoresetMode.SAME_STEP:
             self._receive_first(results)
+        elif self.mode is AutoresetMode.DISABLED:
+            self._ended = results.terminations | results.truncations
         self._settled = True
-        self._ended = np.logical_or(results.terminations, results.truncations)
         return (
             self._observations(),
             results.rewards,
@@ -315,19 +262,23 @@ class Lanes:
     def _receive_first(self, results: Results) -> None:
         """Wait for the first observations after the episodes that ended."""
         for each in self._channels:
-            if not (each.absent or self._attempt(each, each.receive_first, results)):
+            try:
+                each.receive_first(results)
+            except Exception as error:
+                self._failed(each, error)
                 each.report_lost(results)
-        lost = [each for each in self._channels if each.channel is None]
-        if lost and self._manner.on_lost is OnLaneLost.WAIT:
+        if self._incomplete and self._manner.on_lost is OnLaneLost.WAIT:
+            lost = [each for each in self._channels if each.channel is None]
             self._bring_back(all_of_them=True)
             for each in lost:
-                self._attempt(each, each.reset_now, results)
+                each.send_reset()
+                each.receive_reset(results)
 
     def _observations(self) -> Any:
         return self._rows.snapshot() if self._manner.copy else self._rows.view()
 
     def _infos(self, results: Results) -> dict[str, Any]:
-        return self._info_form.joined(results.infos)
+        return self._info_form.joined(results.infos) if results.infos else {}
 
     # ----------------------------------------------------------------------- reset
 
@@ -357,21 +308,24 @@ class Lanes:
     def _drop_broken(self) -> None:
         for each in self._channels:
             if each.channel is not None and each.over:
+                self._incomplete = True
                 each.lose(EnvLost("its session is over", executed=None))
 
     def _reset(
         self, chosen: list[ChannelLanes], seeds: list[Any], options: Any, mask: Any
     ) -> Results:
         results = Results(self._rows, self.facts.num_envs)
-        sent = []
         for each in chosen:
             part = each.lanes
-            if each.channel is not None and self._attempt(
-                each, each.send_reset, seeds[part], options, mask[part]
-            ):
-                sent.append(each)
+            try:
+                each.send_reset(seeds[part], options, mask[part])
+            except Exception as error:
+                self._failed(each, error)
         for each in chosen:
-            if not (each in sent and self._attempt(each, each.receive_reset, results)):
+            try:
+                each.receive_reset(results)
+            except Exception as error:
+                self._failed(each, error)
                 each.report_lost(results)
         return results
 

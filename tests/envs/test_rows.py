@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from hypothesis import given
 
-from rlay.envs.batch_slices import slice_batch
+from rlay.envs.action_parts import slice_batch
 from rlay.envs.rows import make_rows
 from rlay.testing.strategies import spaces_of_any_kind
 from tests.support.equality import assert_identical

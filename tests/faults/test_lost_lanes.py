@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode
 import rlay
 from rlay.testing.environments import HashChainEnv, chain_hash
 from rlay.transport.inspection import clean, list_channels
-from tests.faults.chains import FaultyChain, Plan
+from tests.faults.chains import FaultyChain, Plan, say
 from tests.faults.stage import LIMIT_S, Within
 from tests.support.children import Child, Children
 from tests.support.threads import Background
@@ -34,7 +34,9 @@ ALL_BACK_S = 10.0
 
 def serve_lane(name: str, plan: Plan) -> None:
     """Serve one hash chain."""
-    rlay.ServerBackend(FaultyChain(plan), name=name).run()
+    with rlay.ServerBackend(FaultyChain(plan), name=name) as backend:
+        say("serving")
+        backend.run()
 
 
 class Fleet:
@@ -239,7 +241,7 @@ def test_wait_gives_up_after_connect_timeout_and_can_be_tried_again(fleet: Fleet
     fleet.step(except_for=VICTIM)
     with pytest.raises(rlay.ConnectTimeout, match=f"lane {VICTIM} within 3.0 s"):
         fleet.step()
-    fleet.serve(VICTIM)
+    fleet.serve(VICTIM).wait_until_printed("serving")
     fleet.step(except_for=VICTIM)
     fleet.step()
 
@@ -274,6 +276,6 @@ def test_all_lanes_lost_waits_for_one(fleet: Fleet):
     assert fleet.envs.step(np.zeros(3, np.int64))[3].all()
     with pytest.raises(rlay.ConnectTimeout):
         fleet.envs.step(np.zeros(3, np.int64))
-    fleet.serve(VICTIM)
+    fleet.serve(VICTIM).wait_until_printed("serving")
     truncations = fleet.envs.step(np.zeros(3, np.int64))[3]
     assert truncations.tolist() == [lane != VICTIM for lane in range(fleet.lanes)]
