@@ -237,9 +237,9 @@ def test_wait_truncates_once_and_waits_for_a_new_environment(fleet: Fleet, mode:
 
 def test_wait_gives_up_after_connect_timeout_and_can_be_tried_again(fleet: Fleet):
     """The message says which lane; nothing was sent to the others."""
-    lose_the_victim(fleet, on_lane_lost="wait", connect_timeout=3.0)
+    lose_the_victim(fleet, on_lane_lost="wait", connect_timeout=5.0)
     fleet.step(except_for=VICTIM)
-    with pytest.raises(rlay.ConnectTimeout, match=f"lane {VICTIM} within 3.0 s"):
+    with pytest.raises(rlay.ConnectTimeout, match=f"lane {VICTIM} within 5.0 s"):
         fleet.step()
     fleet.serve(VICTIM).wait_until_printed("serving")
     fleet.step(except_for=VICTIM)
@@ -269,7 +269,7 @@ def test_backend_that_says_goodbye_leaves_its_lane(fleet: Fleet):
 
 def test_all_lanes_lost_waits_for_one(fleet: Fleet):
     """With nobody left no transitions are made up: the step waits, with a bound."""
-    fleet.attach(on_lane_lost="truncate", connect_timeout=3.0)
+    fleet.attach(on_lane_lost="truncate", connect_timeout=5.0)
     fleet.play()
     for child in fleet.children.values():
         child.kill()
