@@ -76,17 +76,16 @@ def own_s() -> float:
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds that the threads of process ``pid`` have used so far.
 
-    From the scheduler's nanoseconds where the kernel has them: the ticks of
-    ``/proc/PID/stat`` miss a process that runs for microseconds at a time.
+    Raises:
+        ProcessLookupError: There is no such process.
     """
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        spent = [(thread / "schedstat").read_text().split()[0] for thread in threads]
-    except FileNotFoundError:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return sum(map(int, spent)) / 1e9
+    # Only here, so that a peer starts without it.
+    from rlay.processes.cpu_time import cpu_time_s
+
+    spent = cpu_time_s(pid)
+    if spent is None:
+        raise ProcessLookupError(f"there is no process {pid}")
+    return spent
 
 
 def session_cpu_s(session: int) -> float:

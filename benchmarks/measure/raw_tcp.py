@@ -13,30 +13,10 @@ import socket
 import sys
 
 from measure.placement import pin
+from rlay.cli.raw_tcp import tune
 
 REQUEST_BYTES = 16
 _READ_BYTES = 64 * 1024
-
-
-def tune(sock: socket.socket) -> None:
-    """Send at once; and without BBR, which paces even on loopback."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
-
-
-def receive_exactly(sock: socket.socket, room: memoryview) -> None:
-    """Fill ``room``.
-
-    Raises:
-        EOFError: The other end is gone.
-    """
-    filled = 0
-    while filled < len(room):
-        size = sock.recv_into(room[filled:])
-        if not size:
-            raise EOFError("the other end of the raw connection is gone")
-        filled += size
 
 
 def _answer(sock: socket.socket, reply: bytes) -> None:

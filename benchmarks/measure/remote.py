@@ -21,6 +21,7 @@ from measure.bridges import Bridges, FarBridge, start_module, start_proxy
 from measure.contenders import end_backend, start_backend
 from measure.opened import Opened, draw_actions
 from measure.placement import Placement, pin
+from rlay.cli.raw_tcp import receive_exactly, tune
 
 _SOCKET_TIMEOUT_S = 60.0
 
@@ -43,7 +44,7 @@ def _open_raw(spec: dict[str, Any], placement: Placement) -> Opened:
             helpers.append(start_proxy(address, spec["latency_s"], root))
             address = helpers[-1].wait_for_address()
         sock = socket.create_connection(address, timeout=_SOCKET_TIMEOUT_S)
-        raw_tcp.tune(sock)
+        tune(sock)
     except BaseException:
         for helper in helpers:
             helper.kill()
@@ -65,7 +66,7 @@ def _raw_step(sock: socket.socket, spec: dict[str, Any]) -> Callable[[Any], Any]
     """Return a function that makes one round trip, of as many messages as wanted."""
     request = bytes(raw_tcp.REQUEST_BYTES) * spec["channels"]
     room = memoryview(bytearray(spec["reply_bytes"] * spec["channels"]))
-    send, receive = sock.sendall, raw_tcp.receive_exactly
+    send, receive = sock.sendall, receive_exactly
     if spec["stream"]:
         return lambda _: receive(sock, room)
 

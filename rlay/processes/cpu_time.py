@@ -31,6 +31,11 @@ def cpu_time_s(pid: int) -> float | None:
 
 
 def _scheduled_s(pid: int) -> float:
-    threads = list((_PROC / str(pid) / "task").iterdir())
-    spent = [int((thread / "schedstat").read_text().split()[0]) for thread in threads]
-    return sum(spent) / 1e9
+    spent_ns = 0
+    for thread in (_PROC / str(pid) / "task").iterdir():
+        try:
+            spent_ns += int((thread / "schedstat").read_text().split()[0])
+        except OSError:
+            if thread.exists():  # else it has just ended, and the others have not
+                raise
+    return spent_ns / 1e9

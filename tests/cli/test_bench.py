@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,36 @@ def test_bench_of_a_channel_asks_an_environment_that_times_itself(capsys, rlay_c
         assert "gone" not in server.stderr  # each client said goodbye
 
 
+@pytest.mark.usefixtures("patient")
+def test_bench_of_a_mirror_knows_that_it_is_one(
+    capsys, children, rlay_command, tmp_path
+):
+    """A bridge made the channel: waking and the bridges cannot be told apart."""
+    near, far = (str(tmp_path / machine) for machine in ("near", "far"))
+    bridge = BridgeChild(children, "--directory", far)
+    where = ["--connect", f"127.0.0.1:{bridge.port}", "--directory", near]
+    rlay_command("bridge", *where, forever=True)
+    rlay_command(*TIMED, "there", "--directory", far, forever=True)
+    found = measured(capsys, "--name", "there", "--directory", near)
+    assert found["place"] == "mirror"
+    parts = known(found)
+    if "network" in parts:  # there was a heartbeat already
+        parts.remove("network")
+    assert parts == ["environment", "copying"]
+
+
+@pytest.mark.parametrize(
+    ("trips_s", "heartbeat_us"),
+    [(None, None), ([], None), ([None], None), ([0.002], 2000.0), ([0.1, 0.1], None)],
+)
+def test_heartbeat_is_that_of_the_only_link(monkeypatch, trips_s, heartbeat_us):
+    """With several links nobody knows which one carries the channel."""
+    links = [{"round_trip_p50_s": trip_s} for trip_s in trips_s or []]
+    status = None if trips_s is None else {"links": links}
+    monkeypatch.setattr(bench_measuring, "read_status", lambda directory: status)
+    assert bench_measuring._heartbeat_us(None) == heartbeat_us
+
+
 # -------------------------------------------------------------------- it is stopped
 
 
@@ -200,27 +231,38 @@ def test_bench_stopped_at_its_start_leaves_nothing(
     bench = rlay_command("bench", "--bridges", "--directory", str(channel_directory))
     wait_until(lambda: len(processes_of(channel_directory)) > 3, LIMIT_S)
     bench.send_signal(number)
+    bench.send_signal(number)  # of no use: it cleans up already
     bench.wait(exit_code=1)
     assert bench.stderr.strip() == "Stopped."
     assert processes_of(channel_directory) == []
     assert list(channel_directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["step", "at once", "copying", "network"])
 def test_bench_interrupted_tells_the_figures_so_far(
-    capsys, channel_directory, monkeypatch
+    capsys, channel_directory, monkeypatch, where
 ):
-    """Exit code 0; who reads the JSON is told that it is not all."""
+    """Exit code 0, whatever was going on; who reads the JSON knows it is not all."""
     begin = bench_rounds.run_rounds
 
     def interrupted(turns, done, **options):
-        def stop(number, rounds):
-            if number == 1:
-                os.kill(os.getpid(), signal.SIGINT)
+        def take_long(seconds):
+            if not done:
+                return turns[where](seconds)
+            timer = threading.Timer(
+                0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)
+            )
+            timer.start()
+            try:
+                return turns[where](1000.0)
+            finally:
+                timer.join()
 
-        begin(turns, done, **{**options, "on_round": stop})
+        begin({**turns, where: take_long}, done, **options)
 
     monkeypatch.setattr(bench_measuring, "run_rounds", interrupted)
-    found = measured(capsys, "--directory", str(channel_directory))
+    more = {"at once": ["--channels", "2"], "network": ["--bridges"]}.get(where, [])
+    found = measured(capsys, "--directory", str(channel_directory), *more)
     assert (found["rounds"], found["rounds_wanted"]) == (1, 2)
     assert found["complete"] is False
     assert processes_of(channel_directory) == []

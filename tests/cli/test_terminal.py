@@ -114,3 +114,17 @@ def test_ls_on_a_terminal_is_a_table(terminal, channel_directory):
     env.close()
     assert re.search(r"CHANNEL +CLASS", shown.text)
     assert re.search(r"game +ServerEnv", shown.text)
+
+
+def test_bench_on_a_terminal_shows_its_rounds_and_stops(terminal, channel_directory):
+    """Ctrl-C ends it with the figures so far, exit code 0, no files."""
+    where = ["--directory", str(channel_directory)]
+    rounds = ["--seconds", "500", "--rounds", "1000", "--warmup", "0"]
+    shown = terminal("bench", *where, *rounds)
+    wait_until(lambda: "round 3 of 1000" in shown.text, LIMIT_S)
+    shown.press_ctrl_c()
+    assert shown.process.wait(LIMIT_S) == 0
+    assert re.search(r"Stopped after \d+ of 1000 rounds", shown.text)
+    assert re.search(r"environment +[\d.]+ +\d+ %", shown.text)
+    assert "Traceback" not in shown.text
+    assert list(channel_directory.iterdir()) == []
