@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlay.cli import bench_measuring, bench_rounds, main
+from rlay.cli.bench import _raise_once
+from rlay.cli.signals import StopRequested
 from rlay.testing.timed import TAKE_STEP_TIMES
 from tests.support.bridge_child import BridgeChild
 from tests.support.waiting import wait_until
@@ -266,6 +268,14 @@ def test_bench_interrupted_tells_the_figures_so_far(
     assert (found["rounds"], found["rounds_wanted"]) == (1, 2)
     assert found["complete"] is False
     assert processes_of(channel_directory) == []
+
+
+def test_only_the_first_signal_stops():
+    """What it interrupts cleans up, and a second one must not interrupt that."""
+    stop = _raise_once()
+    with pytest.raises(StopRequested, match="SIGINT"):
+        stop("SIGINT")
+    stop("SIGTERM")
 
 
 # ---------------------------------------------------------------------- it fails
