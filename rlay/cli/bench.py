@@ -39,8 +39,9 @@ _DTYPES: Final = (
 )
 @click.option(
     "--obs-dtype",
+    metavar="DTYPE",
     type=click.Choice(_DTYPES),
-    help="Its dtype. Default: uint8, so that it has 16 bytes.",
+    help="Its dtype, such as float32. Default: uint8, so that it has 16 bytes.",
 )
 @click.option(
     "--channels",
@@ -102,10 +103,9 @@ def bench(json_to: str | None, plot: str | None, **options: Any) -> None:
     """Measure steps through RLay on this machine, or to another one.
 
     \b
-    rlay bench                               in another process of this machine
-    rlay bench --obs-shape 84x84x4 --bridges  behind two bridges
-    rlay bench --env CartPole-v1 --channels 8
-    rlay bench --address tcp://HOST:7450/NAME to another machine
+    In another process:  rlay bench --env CartPole-v1
+    Behind two bridges:  rlay bench --obs-shape 84x84x4 --bridges
+    On another machine:  rlay bench --address tcp://HOST:7450/NAME
 
     Prints steps per second, latencies, CPU time of a step, and where the time of a step
     goes. Ctrl-C ends it with the figures so far; nothing that it started is left.

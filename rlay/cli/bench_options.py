@@ -9,10 +9,10 @@ import click
 
 from rlay.errors import ChannelError
 from rlay.protocol.addresses import parse_address
+from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES
 
 STDOUT: Final = "-"
 _MOST_DIMENSIONS: Final = 16
-_MOST_ELEMENTS: Final = 2**30
 _ALREADY_THERE: Final = ("address", "name")
 _FOR_OUR_OWN: Final = ("env", "obs_shape", "obs_dtype", "bridges")
 
@@ -32,11 +32,8 @@ class Shape(click.ParamType):  # type: ignore[type-arg]  # older ones have none
         shape = tuple(int(word) for word in words if word.isascii() and word.isdigit())
         if len(shape) < len(words) or not all(shape):
             self.fail(f"{value!r} is no shape: numbers above 0, such as 84x84x4")
-        if len(shape) > _MOST_DIMENSIONS or math.prod(shape) > _MOST_ELEMENTS:
-            self.fail(
-                f"{value!r} is too large: at most {_MOST_DIMENSIONS} dimensions, and "
-                f"{_MOST_ELEMENTS:,} elements"
-            )
+        if len(shape) > _MOST_DIMENSIONS:
+            self.fail(f"{value!r} has more than {_MOST_DIMENSIONS} dimensions")
         return shape
 
 
@@ -128,7 +125,23 @@ class Plan:
                 _exclude(given, there, ours)
         _exclude(given, "env", "obs_shape")
         _exclude(given, "env", "obs_dtype")
-        return cls(**options)
+        plan = cls(**options)
+        size_bytes = plan.observation_bytes
+        if size_bytes > DEFAULT_MAX_MESSAGE_BYTES:
+            raise click.UsageError(
+                f"an observation of {size_bytes:,} bytes cannot travel: a message has "
+                f"{DEFAULT_MAX_MESSAGE_BYTES:,} at most"
+            )
+        return plan
+
+    @property
+    def observation_bytes(self) -> int:
+        """Size of an observation of RLay's own environment; 0 where it has none."""
+        if self.obs_shape is None:
+            return 0
+        import numpy as np
+
+        return math.prod(self.obs_shape) * np.dtype(self.obs_dtype or "uint8").itemsize
 
     @property
     def served(self) -> dict[str, Any]:
