@@ -23,7 +23,7 @@ from measure.report import Results, median, number
 from measure.rotation import Outcome
 from measure.rounds import Run
 
-_LANES = (1, 4, 16, 64, 256)
+_LANES = (1, 8, 64, 256)
 _QUICK_LANES = (1, 2)
 _PROCESSES = 2
 _SYNC, _ASYNC = "SyncVectorEnv", "AsyncVectorEnv"

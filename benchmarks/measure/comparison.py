@@ -10,7 +10,7 @@ from typing import Any
 
 from measure import plots, report, venvs
 from measure.report import Report, Results, median, number, spread
-from measure.rotation import Outcome, rotate
+from measure.rotation import Outcome, Patience, rotate
 from measure.rounds import Run
 
 Column = tuple[str, Callable[[Results], str]]
@@ -18,6 +18,8 @@ Column = tuple[str, Callable[[Results], str]]
 
 _FULL = {"warmup_s": 0.15, "seconds": 0.5, "steps": 200_000}
 _QUICK = {"warmup_s": 0.01, "seconds": 0.03, "steps": 100}
+# In all tables of a script together; then it takes what it gets.
+_PATIENCE_S = 60.0
 
 
 def parse(description: str, rounds: int) -> argparse.Namespace:
@@ -52,6 +54,7 @@ class Comparison:
         """Print what a reader must know of the machine and the versions."""
         self.quick: bool = options.quick
         self._options = options
+        self._patience = Patience(_PATIENCE_S)
         self._report = Report(script, options, {"peers": venvs.versions(options.peers)})
         self._panels: list[plots.Bars | plots.Lines] = []
 
@@ -75,6 +78,7 @@ class Comparison:
             rounds=1 if options.quick else options.rounds,
             budget=budget,
             quiet_cores=float("inf") if options.quick else options.quiet_cores,
+            patience=self._patience,
             peers=options.peers,
             seed=options.seed,
         )

@@ -15,8 +15,21 @@ from measure import standing
 from measure.rounds import Run, least_disturbed
 from measure.standing import NotMeasured
 
-# What may be spent in one rotation on waiting for a quiet machine, and on repetitions.
-_PATIENCE_S = 45.0
+
+class Patience:
+    """What may still be spent on waiting for a quiet machine, and on repetitions.
+
+    Attributes:
+        left_s: In seconds.
+    """
+
+    def __init__(self, left_s: float) -> None:
+        """Begin with so many seconds."""
+        self.left_s = left_s
+
+    def spend(self, seconds: float) -> None:
+        """Take some of it, or all that is left."""
+        self.left_s -= min(self.left_s, max(0.0, seconds))
 
 
 @dataclass
@@ -39,17 +52,22 @@ class Rotation:
     """
 
     def __init__(
-        self, runs: Sequence[Run], budget: dict[str, Any], peers: Path
+        self,
+        runs: Sequence[Run],
+        budget: dict[str, Any],
+        patience: Patience,
+        peers: Path,
     ) -> None:
         """Start all contenders at once, and wait until each has stepped.
 
         Args:
             runs: The contenders.
             budget: ``seconds``, ``warmup_s`` and ``steps`` of each round.
+            patience: With other programs.
             peers: The directory of the virtual environments of the peers.
         """
         self._usual_s = budget["seconds"] + budget["warmup_s"]
-        self._patience_s = _PATIENCE_S
+        self._patience = patience
         self._open: dict[Run, Any] = {}
         self.outcome = Outcome()
         try:
@@ -100,9 +118,8 @@ class Rotation:
     def _ask(self, run: Run, quiet_cores: float) -> None:
         began = time.monotonic()
         attempt = self._open[run].attempt
-        result = least_disturbed(attempt, quiet_cores, self._patience_s)
-        spent_s = time.monotonic() - began - self._usual_s
-        self._patience_s = max(0.0, self._patience_s - max(0.0, spent_s))
+        result = least_disturbed(attempt, quiet_cores, self._patience.left_s)
+        self._patience.spend(time.monotonic() - began - self._usual_s)
         self.outcome.results[run.label, run.placement].append(result)
 
     def close(self) -> None:
@@ -135,11 +152,12 @@ def rotate(
     rounds: int,
     budget: dict[str, Any],
     quiet_cores: float,
+    patience: Patience,
     peers: Path,
     seed: int = 0,
 ) -> Outcome:
     """Open all contenders, measure each ``rounds`` times in turn, and close them."""
-    rotation = Rotation(runs, budget, peers)
+    rotation = Rotation(runs, budget, patience, peers)
     try:
         rotation.go_round(rounds, quiet_cores, seed)
         rotation.close()

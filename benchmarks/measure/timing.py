@@ -11,8 +11,9 @@ from typing import Any
 
 from measure.opened import Opened
 
-# The clock is read for the deadline once in so many steps.
+# The clock is read for the deadline once in so many steps, where steps are short.
 _BATCH = 32
+_SHORT_NS = 1_000_000
 _LOOPS = 10
 _LOOP_TURNS = 20_000
 
@@ -44,14 +45,16 @@ def time_steps(
     deadline = began + int(budget.seconds * 1e9)
     # The result is bound to a name until the next one replaces it, as in a user's
     # loop: so the last observation is freed only after the next was made.
+    batch = 1
     while len(durations) < budget.steps and clock() < deadline:
-        for _ in range(_BATCH):
+        for _ in range(batch):
             action = next(actions)
             before = clock()
             result = step(action)
             if read is not None:
                 read(result)
             note(clock() - before)
+        batch = _BATCH if durations[-1] < _SHORT_NS else 1
     return durations, (clock() - began) / 1e9
 
 
@@ -64,14 +67,16 @@ def time_episodes(opened: Opened, budget: Budget) -> tuple[array[int], float]:
     actions = itertools.cycle(opened.actions)
     began = clock()
     deadline = began + int(budget.seconds * 1e9)
+    batch = 1
     while len(durations) < budget.steps and clock() < deadline:
-        for _ in range(_BATCH):
+        for _ in range(batch):
             action = next(actions)
             before = clock()
             _, _, terminated, truncated, _ = step(action)
             note(clock() - before)
             if terminated or truncated:
                 reset()
+        batch = _BATCH if durations[-1] < _SHORT_NS else 1
     return durations, (clock() - began) / 1e9
 
 
