@@ -25,6 +25,9 @@ from rlay.cli.raw_tcp import receive_exactly, tune
 
 _SOCKET_TIMEOUT_S = 60.0
 
+Maker = Callable[[Sequence[str]], Any]
+"""Makes an environment on channels of these names."""
+
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
     """Stand in for the reset of what has no environment."""
@@ -82,7 +85,7 @@ def _raw_step(sock: socket.socket, spec: dict[str, Any]) -> Callable[[Any], Any]
 
 def _open_channels(
     between: FarBridge,
-    make: Callable[[str], Any],
+    make: Maker,
     spec: dict[str, Any],
     placement: Placement,
 ) -> Opened:
@@ -90,12 +93,11 @@ def _open_channels(
     backend = start_backend(
         spec["paradigm"], {**spec, "directory": between.far}, placement
     )
-    envs: list[Any] = []
     count = spec["channels"]
+    names = [f"bench.{number}" for number in range(count)]
     try:
-        names = [f"bench.{number}" for number in range(count)]
-        envs.extend(map(make, names if count > 1 else ["bench"]))
-        for env in envs if count > 1 else []:
+        env = make(names if count > 1 else ["bench"])
+        if count > 1:
             env.reset(seed=0)
     except BaseException:
         backend.kill()
@@ -104,17 +106,16 @@ def _open_channels(
         raise
 
     def close() -> None:
-        for env in envs:
-            env.close()
+        env.close()
         end_backend(backend)
         between.end()
 
     known = {"pids": [backend.pid], "bridges": between.bridges}
     if count > 1:
-        actions = list(itertools.islice(itertools.cycle(draw_actions()), count))
-        step = _pipelined(envs)
-        return Opened(_nothing, step, close, [actions], False, **known, envs=count)
-    (env,) = envs
+        actions = np.array(
+            list(itertools.islice(itertools.cycle(draw_actions()), count))
+        )
+        return Opened(_nothing, env.step, close, [actions], False, **known, envs=count)
     if spec["num_envs"] > 1:
         batch = [np.zeros(spec["num_envs"], np.int64)]
         many = spec["num_envs"]
@@ -122,34 +123,24 @@ def _open_channels(
     return Opened(env.reset, env.step, close, draw_actions(), **known)
 
 
-def _pipelined(envs: Sequence[Any]) -> Callable[[Any], Any]:
-    """Return a function that steps all: send all, then receive all.
+def _maker(spec: dict[str, Any], prefix: str, directory: str) -> Maker:
+    options = {
+        "directory": directory,
+        "connect_timeout": spec["connect_timeout_s"],
+        "copy": spec["copy"],
+    }
 
-    No public class does that over several channels yet, so the links behind the
-    environments are used.
-    """
-    sends = [env._link.step_send for env in envs]
-    waits = [env._link.step_wait for env in envs]
-
-    def step(actions: Sequence[Any]) -> Any:
-        for send, action in zip(sends, actions, strict=True):
-            send(action)
-        return [wait() for wait in waits]
-
-    return step
-
-
-def _maker(spec: dict[str, Any], prefix: str, directory: str) -> Callable[[str], Any]:
-    if spec["paradigm"] == "client":
-        kind: Any = rlay.ServerEnv
-    else:
+    def make(names: Sequence[str]) -> Any:
+        """Return an environment on one channel, or a vector over several."""
+        paths = [prefix + name for name in names]
+        if len(paths) > 1:
+            return rlay.ClientVectorEnv(paths, **options)
+        if spec["paradigm"] == "client":
+            return rlay.ServerEnv(paths[0], **options)
         kind = rlay.ClientEnv if spec["num_envs"] == 1 else rlay.ClientVectorEnv
-    return lambda name: kind(
-        prefix + name,
-        directory=directory,
-        connect_timeout=spec["connect_timeout_s"],
-        copy=spec["copy"],
-    )
+        return kind(paths[0], **options)
+
+    return make
 
 
 def open_remote(spec: dict[str, Any], placement: Placement) -> Opened:
