@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,7 +20,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import rlay
 from tests.support.equality import assert_identical
-from tests.support.threads import serving
+from tests.support.threads import LIMIT_S, serving
 from tests.support.vectors import MODES, Lane, drive
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
@@ -245,6 +247,55 @@ def test_copies_are_kept_and_views_are_overwritten():
             before = first.copy()
             remote.step(np.array([0, 1]))
             assert (first == before).all() == copies
+
+
+def test_all_lanes_are_asked_before_one_is_awaited():
+    """Each environment waits for the other: one after the other they never meet."""
+    meeting = threading.Barrier(2)
+
+    class Meeting(Lane):
+        def reset(self, **arguments: Any) -> Any:
+            meeting.wait(LIMIT_S)
+            return super().reset(**arguments)
+
+        def step(self, action: Any) -> Any:
+            meeting.wait(LIMIT_S)
+            return super().step(action)
+
+        def doubled(self, number: float) -> float:
+            meeting.wait(LIMIT_S)
+            return super().doubled(number)
+
+    with lanes([1, 1], Meeting, allow=["doubled"], step_timeout=LIMIT_S) as remote:
+        remote.reset(seed=1)
+        remote.step(np.array([0, 0]))
+        remote.reset(options={"reset_mask": np.array([True, True])})
+        assert remote.call("doubled", 1.0) == (2.0, 2.0)
+
+
+def test_step_timeout_of_a_lane_bounds_the_whole_and_a_reset_mends_it():
+    """Late transitions of all lanes are discarded, each in its own session."""
+    go = threading.Event()
+
+    class Slow(Lane):
+        def step(self, action: Any) -> Any:
+            if action == 6:
+                go.wait(LIMIT_S)
+            return super().step(action)
+
+    with lanes([1, 1, 1], Slow, step_timeout=0.2) as remote:
+        first, _ = remote.reset(seed=1)
+        began = time.monotonic()
+        with pytest.raises(rlay.StepTimeout) as caught:
+            remote.step(np.array([0, 6, 6]))
+        assert time.monotonic() - began < LIMIT_S / 2
+        assert caught.value.__notes__ == ["lane 1 of the vector, on channel 'n.1'"]
+        with pytest.raises(ResetNeeded, match="timed out"):
+            remote.step(np.array([0, 0, 0]))
+        go.set()
+        again, _ = remote.reset(seed=1)
+        assert_identical(again, first)
+        remote.step(np.array([0, 0, 0]))
 
 
 # ---------------------------------------------------------------------------- halves
