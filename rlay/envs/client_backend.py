@@ -408,7 +408,8 @@ class ClientBackend(Listening):
         Blocks. This backend is closed when it returns or raises.
 
         Args:
-            sessions: How many trainers to serve; None for any number.
+            sessions: How many trainers to serve; None for any number. One that was
+                lost before its first reset does not count.
 
         Raises:
             ValueError: This backend was made without an environment.
@@ -416,16 +417,18 @@ class ClientBackend(Listening):
         if self._env is None:
             raise ValueError("run() needs an env; a loop of your own calls decide()")
         reason = CloseReason.CLOSED
-        served = 0
+        served, asked = 0, False
         try:
             decision = self.decide()
             while True:
                 if isinstance(decision, Close):
-                    served += 1
+                    served += asked or decision.reason == "closed"
+                    asked = False
                     if sessions is not None and served >= sessions:
                         return
                     decision = self.decide()
                 else:
+                    asked = True
                     decision = self._advance(decision)
         except KeyboardInterrupt:
             reason = CloseReason.DRAINING

@@ -221,7 +221,8 @@ class ServerBackend(Listening):
         it within 0.2 s. The channel is removed when it returns or raises.
 
         Args:
-            sessions: How many clients to serve; None for any number.
+            sessions: How many clients to serve; None for any number. One that went
+                away before it asked for anything, as to close, does not count.
 
         Raises:
             Exception: As :meth:`open`. What the environment raises in ``step`` or
@@ -243,7 +244,11 @@ class ServerBackend(Listening):
             self.close(reason)
 
     def _serve_one(self) -> bool:
-        """Serve the next client; return whether there was a session."""
+        """Serve the next client; return whether it asked for anything.
+
+        One whose ``connect_timeout`` was over before it saw its Welcome has asked for
+        nothing, and will try again.
+        """
         server = self._server
         if server is None:
             raise RLayError(f"the backend of {self.name!r} was closed")
@@ -264,8 +269,7 @@ class ServerBackend(Listening):
             return False
         if channel is None:
             return False
-        self._serve_session(channel, facts)
-        return True
+        return self._serve_session(channel, facts) > 0
 
     def _prepare(self, hello: Hello) -> Refusal | None:
         """Make the environment that a client wants, or say why that cannot be."""
@@ -330,7 +334,8 @@ class ServerBackend(Listening):
             max_message_bytes=min(self._max_message_bytes, hello.max_message_bytes),
         )
 
-    def _serve_session(self, channel: Channel, facts: EnvironmentFacts) -> None:
+    def _serve_session(self, channel: Channel, facts: EnvironmentFacts) -> int:
+        """Serve a client until it has left; return how often it asked."""
         _log.info("a client came to %r", self.name)
         session = BackendSession(channel, facts, self._env, self._options)
         how = "still there, the backend ends"
@@ -349,6 +354,7 @@ class ServerBackend(Listening):
                 session.sequence,
                 how,
             )
+        return session.sequence
 
 
 def _refusal(error: BaseException) -> Refusal:

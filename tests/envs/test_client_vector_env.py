@@ -262,7 +262,7 @@ def test_backend_with_other_spaces_is_not_adopted():
         remote.reset(seed=1)
     with pytest.raises(rlay.EnvLost):
         remote.step(np.array([0, 0]))
-    with serving("CartPole-v1", name="lanes", num_envs=2, sessions=2):
+    with serving("CartPole-v1", name="lanes", num_envs=2, sessions=1):
         with pytest.raises(rlay.SpaceMismatch, match="observation spaces differ"):
             remote.reset()
         other = rlay.ClientVectorEnv("lanes")

@@ -14,12 +14,18 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 import rlay
+from rlay.envs.attachments import attach_client
+from rlay.envs.timeouts import Timeouts
+from rlay.protocol.greeting import Wishes
 from rlay.testing.environments import EchoEnv, HashChainEnv, ScriptedEnv
+from rlay.transport.mem_server import MemServer
+from tests.support.channels import vanish
 from tests.support.equality import assert_identical
 from tests.support.threads import (
     LIMIT_S,
     background,
     client_env,
+    playing,
     raised_by,
     serving,
 )
@@ -55,6 +61,39 @@ def test_sessions_a_greeting_alone_is_one():
     """run(sessions=1) returns also after a client that never reset."""
     with serving(make_hash_chain, name="x", sessions=1):
         rlay.ClientEnv("x").close()
+
+
+def test_sessions_a_client_that_asked_nothing_is_none():
+    """It was welcomed and left without a request, not even Close: the next one counts.
+
+    So it is where the Welcome comes later than the client's ``connect_timeout``.
+    """
+    with serving(make_hash_chain, name="x", sessions=1):
+        attach_client("x", None, Timeouts(), Wishes(), copy=True).let_go()
+        with rlay.ClientEnv("x") as env:
+            env.reset(seed=1)
+
+
+def test_sessions_a_client_that_left_before_its_welcome_is_none():
+    """Its ``connect_timeout`` was over before the backend looked."""
+    with rlay.ServerBackend(make_hash_chain, name="x") as backend:
+        with pytest.raises(rlay.ConnectTimeout):
+            rlay.ClientEnv("x", connect_timeout=0.05)
+        with background(lambda: backend.run(sessions=1)), rlay.ClientEnv("x") as env:
+            env.reset(seed=1)
+
+
+def test_sessions_a_trainer_that_was_lost_before_it_decided_is_none():
+    """A game that joined it in vain plays for the next one."""
+    first = rlay.ServerEnv("game")
+    with playing(make_hash_chain(), name="game", sessions=1):
+        first.wait_until_connected()
+        server = first._host and first._host._server
+        assert isinstance(server, MemServer)
+        vanish(server)
+        with rlay.ServerEnv("game") as second:
+            second.reset(seed=1)
+    first.close()
 
 
 def test_sessions_backend_closes_its_environment_once():

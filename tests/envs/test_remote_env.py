@@ -142,7 +142,7 @@ def test_spaces_other_ones_after_a_reconnect_refused():
         env.reset()
     with pytest.raises(rlay.EnvLost):
         env.step(1)
-    with serving("CartPole-v1", name="x", sessions=2):
+    with serving("CartPole-v1", name="x", sessions=1):
         with pytest.raises(rlay.SpaceMismatch, match="observation spaces differ"):
             env.reset()
         rlay.ClientEnv("x").close()  # it was left free
