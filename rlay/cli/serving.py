@@ -17,6 +17,7 @@ from rlay.cli.words import FAILED, Failed
 from rlay.envs.server_backend import ServerBackend
 from rlay.errors import RLayError
 from rlay.processes.served import ServeCommand
+from rlay.protocol.addresses import is_address
 
 _log = logging.getLogger("rlay.cli.serve")
 
@@ -28,7 +29,7 @@ def serve_here(
 
     Args:
         command: What to serve.
-        name: Of the channel.
+        name: Of the channel, or its address at a bridge.
         once: Whether to end when the first client has left.
         console: The terminal, if there is one.
 
@@ -38,7 +39,8 @@ def serve_here(
     Raises:
         UnknownTarget: There is nothing of that name.
         Failed: The environment cannot be made, as Gymnasium says.
-        RLayError: The channel cannot be made, or is somebody else's.
+        RLayError: The channel cannot be made, or is somebody else's; there is no
+            bridge at the address, or it does not trust this process.
     """
     faulthandler.enable()  # a crash in C code shows where Python was
     try:
@@ -72,19 +74,20 @@ def _serve(
         render_mode=command.render_mode,
         allow=command.allow,
     )
+    here = not is_address(name)
     with backend:
         kind = "ClientEnv" if command.num_envs == 1 else "ClientVectorEnv"
         _log.info(
-            "serving %s on channel %r in %s (process %d); use it with rlay.%s(%r)",
+            "serving %s on channel %r%s (process %d); use it with rlay.%s(%r)",
             command.target,
             name,
-            command.directory,
+            f" in {command.directory}" if here else "",
             os.getpid(),
             kind,
             name,
         )
         shown: Any = contextlib.nullcontext()
-        if console is not None and "--quiet" not in command.options:
+        if console is not None and here and "--quiet" not in command.options:
             shown = shown_from_a_thread(LiveTable(console, [name], command.directory))
         with shown:
             backend.run(sessions=1 if once else None)

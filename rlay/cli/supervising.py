@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from rich.console import Console
@@ -24,22 +25,29 @@ _LINGER_S: Final = 3.0
 
 
 def serve_in_processes(
-    command: ServeCommand, names: list[str], *, restart: bool, console: Console | None
+    commands: Mapping[str, ServeCommand],
+    *,
+    restart: bool,
+    vector: str = "",
+    console: Console | None,
 ) -> int:
     """Serve each channel by a process, until a stop is requested or all have ended.
 
     Args:
-        command: What to serve.
-        names: Of the channels.
+        commands: What to serve on each channel, all in the same directory.
         restart: Whether a crashed environment is started again.
+        vector: How one client uses all channels at once, if that is what they are
+            for.
         console: The terminal, if there is one.
 
     Returns:
         The exit code.
     """
-    serving = _Serving(command, names, restart)
-    if console is not None and "--quiet" not in command.options:
-        serving.table = LiveTable(console, names, command.directory, serving.note)
+    serving = _Serving(commands, restart, vector)
+    if console is not None and "--quiet" not in serving.first.options:
+        serving.table = LiveTable(
+            console, list(commands), serving.first.directory, serving.note
+        )
     with serving.table or contextlib.nullcontext():
         return serving.run()
 
@@ -47,14 +55,19 @@ def serve_in_processes(
 class _Serving:
     """The processes of one ``rlay serve``."""
 
-    def __init__(self, command: ServeCommand, names: list[str], restart: bool) -> None:
+    def __init__(
+        self, commands: Mapping[str, ServeCommand], restart: bool, vector: str
+    ) -> None:
         self.table: LiveTable | None = None
-        self._command = command
-        self._several = len(names) > 1
+        self.first = next(iter(commands.values()))
+        self._commands = commands
+        self._vector = vector
+        self._to_come = list(commands)
+        self._several = len(commands) > 1
         self._refused: list[RefusedChannel] = []
         self._stale: set[str] = set()
         self._supervisor = Supervisor(
-            names,
+            list(commands),
             self._launch,
             is_up=self._is_up,
             make_quota=RestartQuota if restart else None,
@@ -86,11 +99,11 @@ class _Serving:
 
     def _launch(self, name: str) -> ChildProcess:
         echo = f"[{name}] " if self._several else ""
-        return ChildProcess.start(self._command.words(name), echo=echo)
+        return ChildProcess.start(self._commands[name].words(name), echo=echo)
 
     def _is_up(self, name: str) -> bool:
         with contextlib.suppress(RLayError):
-            server = inspect_channel(name, self._command.directory).server
+            server = inspect_channel(name, self.first.directory).server
             return server is not None and server.held
         return False
 
@@ -103,21 +116,22 @@ class _Serving:
         if member.state is not State.PAUSED:  # else it is soon replaced
             self._stale.add(member.name)
             self._remove_stale()
-        # Of a group, a client takes another channel: one that refuses would be in the
-        # way of those that do not.
+        # Of several, clients take another channel, and another server may take the
+        # name: one that refuses would be in the way of both.
         if member.state is State.FAILED and member.quota and not self._several:
             self._refuse(member)
 
     def _remove_stale(self) -> None:
         """Remove what killed processes left, as soon as their clients let go too."""
         for name in list(self._stale):
-            if remove_stale(name, self._command.directory):
+            if remove_stale(name, self.first.directory):
                 self._stale.discard(name)
 
     def _refuse(self, member: Member) -> None:
         reason = f"the environment of {member.name!r} {member.reason}"
+        count = self._commands[member.name].num_envs
         try:
-            refused = RefusedChannel(member.name, self._command.directory, reason)
+            refused = RefusedChannel(member.name, self.first.directory, reason, count)
         except RLayError as error:
             _log.info("clients of %s cannot be told: %s", member.name, error)
         else:
@@ -127,8 +141,21 @@ class _Serving:
         for refused in self._refused:
             refused.look()
         self._remove_stale()
+        self._announce_once()
         if self.table is not None:
             self.table.refresh()
+
+    def _announce_once(self) -> None:
+        """Say how to use all channels together, as soon as all are there."""
+        while self._to_come and self._vector and self._is_up(self._to_come[0]):
+            del self._to_come[0]
+            if not self._to_come:
+                _log.info(
+                    "%s in %d processes: use it with %s",
+                    self.first.target,
+                    len(self._commands),
+                    self._vector,
+                )
 
     def _linger(self) -> None:
         """Tell clients that come a little late, if there is anything to tell."""

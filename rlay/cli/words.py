@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from rlay.errors import AuthError, ChannelError, ChannelPermission, RLayError
+from rlay.protocol.addresses import is_address, parse_address
 from rlay.protocol.names import check_name
 
 FAILED: Final = 1
@@ -55,6 +56,25 @@ class ChannelName(click.ParamType):  # type: ignore[type-arg]  # older ones have
             return check_name(value)
         except ChannelError as error:
             raise Refused(str(error)) from None
+
+
+class ChannelOrAddress(ChannelName):
+    """The name of a channel, or its address at a bridge."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name or the address; fail if an address is written wrongly.
+
+        Raises:
+            Refused: It is a name that may not name a channel.
+        """
+        if not is_address(value):
+            return super().convert(value, param, ctx)
+        try:
+            return str(parse_address(value))
+        except ChannelError as error:
+            self.fail(str(error))
 
 
 def group_names(name: str, count: int) -> list[str]:

@@ -25,7 +25,11 @@ class RefusedChannel:
     """
 
     def __init__(
-        self, name: str, directory: str | os.PathLike[str] | None, reason: str
+        self,
+        name: str,
+        directory: str | os.PathLike[str] | None,
+        reason: str,
+        num_envs: int = 0,
     ) -> None:
         """Make the channel.
 
@@ -33,12 +37,15 @@ class RefusedChannel:
             name: Of the channel.
             directory: Where channels live.
             reason: What clients are told.
+            num_envs: Environments that it had; 0 where that is not known.
 
         Raises:
             RLayError: It cannot be made, as when somebody else took the name.
         """
         self._refusal = Refusal(ErrorCode.ENVIRONMENT_GONE, reason)
-        self._server = MemServer.create(name, directory, program=f"gone: {reason}")
+        self._server = MemServer.create(
+            name, directory, num_envs=num_envs, program=f"gone: {reason}"
+        )
 
     def look(self) -> None:
         """Refuse the client that is there, if any; hardly waits."""

@@ -10,6 +10,8 @@ from rlay.cli import main
 
 COMMANDS = ["demo", "bench", "serve", "ls", "inspect", "clean", "bridge"]
 GROUPS = ["token", "cert"]
+SERVE = ["serve", "CartPole-v1", "-n", "x"]
+SERVE_AWAY = ["serve", "CartPole-v1", "-n", "tcp://hub:7451/y"]
 
 
 def run(capsys, *words):
@@ -77,6 +79,19 @@ def test_no_command_shows_the_help(capsys):
             ["serve", "CartPole-v1", "-n", "x", "--channels", "0"],
             "0 is not in the range",
         ),
+        (
+            ["serve", "CartPole-v1", "-n", "x", "--processes", "2"],
+            "Raise --num-envs to 2, or lower --processes to 1",
+        ),
+        (
+            [*SERVE, "--num-envs", "8", "--processes", "2", "--channels", "4"],
+            "use --processes for one ClientVectorEnv",
+        ),
+        ([*SERVE_AWAY, "--restart"], "--restart is for channels of this machine"),
+        ([*SERVE_AWAY, "--channels", "2"], "bridge --connect hub:7451"),
+        ([*SERVE_AWAY, "--num-envs", "2", "--processes", "2"], "use --name y, and"),
+        (["serve", "CartPole-v1", "-n", "ws://hub/y"], "use tcp:// or tls://"),
+        (["serve", "CartPole-v1", "-n", "tcp://hub"], "it names no channel"),
         (["serve", "CartPole-v1", "-n", "x", "--kwargs", "{"], "not JSON"),
         (["inspect"], "Missing argument 'NAME'"),
     ],

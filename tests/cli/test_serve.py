@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rlay
+from tests.support.bridge_child import BridgeChild
 from tests.support.waiting import wait_until
 
 LIMIT_S = 30.0
@@ -108,6 +109,28 @@ def test_serve_in_a_directory_uses_that_one(rlay_command, tmp_path):
     )  # fmt: skip
     rlay.ClientEnv("cart", directory=tmp_path / "channels").close()
     server.wait()
+
+
+def test_serve_at_an_address_is_a_channel_of_the_bridge(
+    rlay_command, children, channel_directory, tmp_path
+):
+    """Whoever is on the bridge's machine finds it, and who has the address."""
+    bridge = BridgeChild(children)
+    address = f"tcp://127.0.0.1:{bridge.port}/game"
+    server = rlay_command(
+        "serve", "game:Game", "--name", address, "--directory", str(tmp_path / "none")
+    )
+    for name in ("game", address):
+        env = rlay.ClientEnv(name)
+        env.reset()
+        assert env.step(0)[1] == 0.5
+        env.close()
+    server.send_signal(signal.SIGTERM)
+    server.wait()
+    assert f"serving game:Game on channel {address!r} (process" in server.stderr
+    bridge.end()
+    assert empty(channel_directory)
+    assert not (tmp_path / "none").exists()
 
 
 def test_serve_quietly_says_nothing(rlay_command):

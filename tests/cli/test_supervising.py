@@ -1,13 +1,17 @@
-"""``rlay serve --channels`` and ``--restart``: processes that one process watches."""
+"""``rlay serve --channels``, ``--processes`` and ``--restart``: one watches others."""
 
 import contextlib
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rlay
+from rlay.cli import main
+from rlay.processes.quota import RestartQuota
 from rlay.transport.inspection import list_channels
 from tests.support.waiting import wait_until
 
@@ -138,6 +142,115 @@ def test_output_of_a_group_says_whose_it_is(rlay_command, channel_directory):
         own = [line for line in lines if f"channel '{name}'" in line]
         assert own
         assert all(line.startswith(f"[{name}] ") for line in own)
+
+
+# ------------------------------------------------------------------- processes
+
+
+def test_processes_divide_the_environments(rlay_command, channel_directory):
+    """Five in two: three on one channel, two on the other, each in its process."""
+    server = rlay_command(
+        "serve", "game:Game", "-n", "game", "--num-envs", "5", "--processes", "2",
+        forever=True,
+    )  # fmt: skip
+    first, second = wait_for_channels(channel_directory, 2)
+    assert names(channel_directory) == ["game.0", "game.1"]
+    assert first != second
+    envs = rlay.ClientVectorEnv("game", num_envs=5)
+    assert envs.reset()[1]["pid"].tolist() == [first] * 3 + [second] * 2
+    envs.close()
+    use = "in 2 processes: use it with rlay.ClientVectorEnv('game', num_envs=5)"
+    wait_until(lambda: use in server.stderr, LIMIT_S)
+
+
+def test_process_with_one_environment_takes_a_client_env(
+    rlay_command, channel_directory
+):
+    """As many processes as environments: no channel carries a batch."""
+    rlay_command(
+        "serve", "game:Game", "-n", "game", "--num-envs", "2", "--processes", "2",
+        forever=True,
+    )  # fmt: skip
+    pids = wait_for_channels(channel_directory, 2)
+    env = rlay.ClientEnv("game.1")
+    assert env.reset()[1]["pid"] == pids[1]
+    env.close()
+
+
+def test_process_that_crashes_is_started_again(rlay_command, channel_directory):
+    """Without --restart: another one serves its channel, the others go on."""
+    server = rlay_command(
+        "serve", "game:Game", "-n", "game", "--num-envs", "2", "--processes", "2"
+    )
+    pids = wait_for_channels(channel_directory, 2)
+    other, env = rlay.ClientEnv("game.0"), rlay.ClientEnv("game.1")
+    assert other.reset()[1]["pid"] == pids[0]
+    env.reset(options={"what": "segfault"})
+    with pytest.raises(rlay.EnvLost):
+        env.step(0)
+    assert env.reset()[1]["pid"] not in pids
+    assert other.step(0)[1] == 0.5
+    env.close()
+    other.close()
+    server.send_signal(signal.SIGTERM)
+    server.wait()
+    assert "game.1 was ended by signal SIGSEGV" in server.stderr
+    assert empty(channel_directory)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_stopped_processes_are_ended_every_one(rlay_command, channel_directory, number):
+    """Also one that is stuck, and by SIGKILL, which says goodbye to nobody."""
+    server = rlay_command(
+        "serve", "game:Game", "-n", "game", "--num-envs", "3", "--processes", "2"
+    )
+    pids = wait_for_channels(channel_directory, 2)
+    env = rlay.ClientEnv("game.1", step_timeout=0.1)
+    env.reset(options={"what": "sleep"})
+    with pytest.raises(rlay.StepTimeout):
+        env.step(0)
+    server.send_signal(number)
+    server.wait(exit_code=-number if number is signal.SIGKILL else 0)
+    wait_until(lambda: not any(map(alive, pids)), LIMIT_S)
+    env.close()
+    wait_until(lambda: empty(channel_directory), LIMIT_S)
+
+
+def serve_with_a_quota_of_one(directory, *words):
+    """Run ``rlay serve``, so that the second crash is the last; runs in a child."""
+    os.chdir(directory)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("rlay.cli.supervising.RestartQuota", lambda: RestartQuota(limit=1))
+    sys.exit(main(["serve", *words]))
+
+
+def test_process_that_keeps_crashing_is_given_up(
+    children, rlay_command, here, channel_directory
+):
+    """A line of log says why; the others go on, another may serve it; exit code 1."""
+    server = children.start(
+        serve_with_a_quota_of_one, here,
+        "game:Game", "-n", "game", "--num-envs", "2", "--processes", "2",
+    )  # fmt: skip
+    wait_for_channels(channel_directory, 2)
+    other, env = rlay.ClientEnv("game.0"), rlay.ClientEnv("game.1")
+    other.reset()
+    for _ in range(2):
+        env.reset(options={"what": "_exit 4"})
+        with pytest.raises(rlay.EnvLost):
+            env.step(0)
+    reason = "the quota of 1 restarts within 600 s is used up"
+    wait_until(lambda: reason in server.stderr, LIMIT_S)
+    rlay_command("serve", "game:Game", "-n", "game.1", "--once")
+    env.reset()
+    env.close()
+    assert other.step(0)[1] == 0.5
+    other.close()
+    server.send_signal(signal.SIGTERM)
+    server.wait(exit_code=1)
+    assert server.stderr.count(reason) == 1
+    assert "game.1 exited with code 4; it crashed 2 times in all" in server.stderr
+    assert empty(channel_directory)
 
 
 # --------------------------------------------------------------------- restart

@@ -50,6 +50,15 @@ def test_look_at_a_channel_without_clients_does_not_wait(refused):
         refused.look()
 
 
+def test_refused_channel_of_a_batch_says_how_many_it_had(channel_directory):
+    """A vector looks at the number before it greets, and is told nothing otherwise."""
+    channel = RefusedChannel("sim", channel_directory, "reason", 8)
+    facts = inspect_channel("sim", channel_directory).facts
+    assert facts is not None
+    assert facts.num_envs == 8
+    channel.close()
+
+
 def test_closed_refused_channel_leaves_no_files(channel_directory):
     """Twice is harmless."""
     channel = RefusedChannel("sim", channel_directory, "reason")
