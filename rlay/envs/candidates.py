@@ -1,11 +1,13 @@
-"""The channels that may carry the lanes of a vector: found one by one, without waiting.
+"""The channels that a name stands for: found one by one, without waiting.
 
 A name stands for the channels ``name`` and ``name.<digits>``, on this machine or at a
-bridge; a list of names for exactly those.
+bridge; ``name.*`` for the numbered ones alone; a list of names for exactly those. A
+vector looks for channels that may carry its lanes, a game for a place at its trainer.
 """
 
 import contextlib
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +16,15 @@ from typing import Final, Protocol
 from rlay.errors import ChannelBusy, ChannelNotFound
 from rlay.protocol.addresses import is_address
 from rlay.protocol.constants import CloseReason
-from rlay.protocol.names import group_member
+from rlay.protocol.names import group_member, group_prefix
 from rlay.transport.attaching import ChannelSearch, ClientEnd, Directory
 from rlay.transport.directory import ChannelDirectory, default_path
 from rlay.transport.mem_client import MemClient
 
 _BUSY_PAUSE_S: Final = 0.1
 """How long a channel that is taken is left alone."""
+_REFUSED_PAUSE_S: Final = 0.4
+"""As long at most a name is left alone at which a channel was busy after all."""
 _ANSWER_S: Final = 1.0
 """How long a bridge may take to say that it knows of no more channels."""
 
@@ -77,6 +81,11 @@ def candidates_for(name: str | Sequence[str], directory: Directory) -> Candidate
     """Return the channels that a name, or a list of names, stands for."""
     if not isinstance(name, str):
         return NamedChannels(name, directory)
+    return group_of(name, directory)
+
+
+def group_of(name: str, directory: Directory) -> "LocalGroup | GroupAtBridge":
+    """Return the channels that a name stands for."""
     return GroupAtBridge(name) if is_address(name) else LocalGroup(name, directory)
 
 
@@ -87,9 +96,11 @@ class _Busy:
         self._texts: dict[object, str] = {}
         self._until: dict[object, float] = {}
 
-    def note(self, key: object, error: Exception) -> None:
+    def note(
+        self, key: object, error: Exception, pause_s: float = _BUSY_PAUSE_S
+    ) -> None:
         self._texts[key] = str(error)
-        self._until[key] = time.monotonic() + _BUSY_PAUSE_S
+        self._until[key] = time.monotonic() + pause_s
 
     def forget(self, key: object) -> None:
         self._texts.pop(key, None)
@@ -164,11 +175,14 @@ class LocalGroup:
     """The channels ``name`` and ``name.<digits>`` of this machine, in numeric order."""
 
     def __init__(self, name: str, directory: Directory) -> None:
-        """Look for the channels of ``name``."""
-        self._name, self._directory = name, directory
+        """Look for the channels of ``name``, or of ``name.*``."""
+        prefix = group_prefix(name)
+        self._name, self._directory = prefix or name, directory
+        self._numbered_only = prefix is not None
         self._busy = _Busy()
         self._held: set[str] = set()
         self._expected: set[str] = set()
+        self._refusals: dict[str, float] = {}
         self._exhausted = False
 
     def pick(self, own: str | None = None) -> Candidate | None:
@@ -204,13 +218,24 @@ class LocalGroup:
             return
         numbered = {each: group_member(self._name, each) for each in names}
         found = [(n, each) for each, n in numbered.items() if n is not None]
-        if self._name in numbered:
-            yield -1, self._name
-        yield from sorted(found)
+        if self._name in numbered and not self._numbered_only:
+            found.append((-1, self._name))
+        refused = self._refusals
+        yield from sorted(found, key=lambda each: (refused.get(each[1], 0.0), each))
 
     def put_back(self, candidate: Candidate) -> None:
         """Let it be found again."""
         self._held.discard(candidate.name)
+
+    def refused(self, candidate: Candidate, error: Exception) -> None:
+        """Put back what was taken, at the other side of a bridge; others go first."""
+        self.put_back(candidate)
+        self._refusals[candidate.name] = time.monotonic()
+        self._busy.note(candidate.name, error)
+
+    def rest(self, seconds: float) -> None:
+        """Wait a while before the next look."""
+        time.sleep(seconds)
 
     def replacing(self, candidate: Candidate) -> Candidates:
         """Return the group: any channel of it that is free will do."""
@@ -226,6 +251,11 @@ class LocalGroup:
     def exhausted(self) -> bool:
         """Whether the last look found no other."""
         return self._exhausted
+
+    @property
+    def busy(self) -> str:
+        """Which are taken, for people."""
+        return self._busy.text
 
     @property
     def problem(self) -> str:
@@ -270,15 +300,17 @@ class GroupAtBridge:
     """The channels ``name`` and ``name.<digits>`` that a bridge knows.
 
     A bridge hands out the first free one of a group, so each is found by a search of
-    its own, one after the other.
+    its own, one after the other. The numbered ones are asked for where the name itself
+    is not to be had: most names stand for one channel, and a search is a connection.
     """
 
     def __init__(self, address: str) -> None:
-        """Look at the bridge of ``address``."""
-        self._address = address
-        self._group = f"{address}.*"
+        """Look at the bridge of ``address``, which may end in ``.*``."""
+        self._address = address.removesuffix(".*")
+        self._group = f"{self._address}.*"
         self._busy = _Busy()
-        self._searches = {name: self._search(name) for name in (address, self._group)}
+        names = [self._group] if address == self._group else [address, self._group]
+        self._searches = {name: self._search(name) for name in names}
         self._found_at = time.monotonic()
         self._picked = 0
 
@@ -288,7 +320,7 @@ class GroupAtBridge:
     def pick(self) -> Candidate | None:
         """Return one that is free; see :class:`Candidates`."""
         for name, search in list(self._searches.items()):
-            if self._busy.rests(name):
+            if self._busy.rests(name) or not self._is_turn_of(name):
                 continue
             try:
                 client = search.look()
@@ -300,6 +332,12 @@ class GroupAtBridge:
             if client is not None:
                 return self._take(name, client)
         return None
+
+    def _is_turn_of(self, name: str) -> bool:
+        first = self._searches.get(self._address)
+        if name == self._address or first is None:
+            return True
+        return first.missing or self._busy.rests(self._address)
 
     def _take(self, name: str, client: ClientEnd) -> Candidate:
         del self._searches[name]
@@ -317,6 +355,21 @@ class GroupAtBridge:
         self._picked -= 1
         if candidate.name == self._address:
             self._searches[self._address] = self._search(self._address)
+
+    def refused(self, candidate: Candidate, error: Exception) -> None:
+        """Put back what somebody else was faster to take.
+
+        Many may wait for the same few: they do not all come again at once.
+        """
+        self.put_back(candidate)
+        self._busy.note(
+            candidate.name, error, random.uniform(_BUSY_PAUSE_S, _REFUSED_PAUSE_S)
+        )
+
+    def rest(self, seconds: float) -> None:
+        """Wait a while before the next look; less where a bridge says something."""
+        for search in list(self._searches.values()):
+            search.rest(seconds / len(self._searches))
 
     def replacing(self, candidate: Candidate) -> Candidates:
         """Return the group: any channel of it that is free will do."""

@@ -11,13 +11,14 @@ import numpy as np
 from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import ReportOptions
 from rlay.envs.faults import unsendable_report
-from rlay.envs.game_link import GameSession, TrainerSearch, wait_for_trainer
+from rlay.envs.game_link import GameSession
 from rlay.envs.game_phases import EnvironmentRaised, Phase
 from rlay.envs.games import EnvironmentGame, Game, LoopGame
 from rlay.envs.listening import Listening
 from rlay.envs.remote_env import channel_name
 from rlay.envs.sources import Target
 from rlay.envs.timeouts import DEFAULT_CONNECT_S
+from rlay.envs.trainer_search import TrainerSearch, wait_for_trainer
 from rlay.envs.unsendable import Policy
 from rlay.errors import (
     ConnectTimeout,
@@ -100,7 +101,9 @@ class ClientBackend(Listening):
             env: For :meth:`run`: an id, an environment, or a factory. None for a
                 loop of your own, which needs both spaces.
             name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
-                None for ``$RLAY_CHANNEL``.
+                None for ``$RLAY_CHANNEL``. Where it has a game already, the first
+                free one of ``name.0``, ``name.1`` ... that a ``ServerVectorEnv`` has
+                made for more games; ``name.*`` stands for those alone.
             num_envs: Environments on one clock; more than 1 with ``env`` needs an id
                 or a factory.
             observation_space: Of one environment, where there is no ``env``.
@@ -131,7 +134,7 @@ class ClientBackend(Listening):
                 can be reached by others, and there is no token or TLS.
             ValueError: The arguments do not go together.
         """
-        self.name = channel_name(name)
+        self.name = channel_name(name, group=True)
         self._bridge = OwnBridge(listen, self.name, directory)
         self._options = ReportOptions(
             cast_observations, check_bounds, on_unsendable_info
@@ -197,7 +200,7 @@ class ClientBackend(Listening):
         )
         self._phase = Phase.IDLE
         self._ended = False
-        _log.info("joined the trainer of %r", self.name)
+        _log.info("joined the trainer of %r", client.name)
         return True
 
     @property

@@ -1,8 +1,6 @@
 """The game's end of a session in which it asks: behind ``ClientBackend``."""
 
 import logging
-import os
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,142 +8,28 @@ from rlay.envs.decisions import Action, Close, Decision, Reset
 from rlay.envs.environment_end import EnvironmentEnd, ReportOptions
 from rlay.envs.game_phases import EnvironmentRaised, Halt, Phase
 from rlay.errors import (
-    ChannelBusy,
-    ChannelError,
-    ChannelNotFound,
-    Draining,
     ForkedError,
     MessageTooLarge,
     PeerLost,
     RemoteProtocolError,
     RLayTimeout,
 )
-from rlay.protocol.addresses import is_address
 from rlay.protocol.buffers import MessageBuffer
-from rlay.protocol.constants import CloseReason, Kind, Paradigm
+from rlay.protocol.constants import CloseReason, Kind
 from rlay.protocol.decisions import CallFields
 from rlay.protocol.delivery import Outcome, Requester, RequesterState
-from rlay.protocol.greeting import EnvironmentFacts, Hello
+from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.slot_layout import SEQUENCE_WORD
 from rlay.protocol.steady import UNSTEADY
-from rlay.transport.attaching import ChannelSearch, ClientEnd, PendingGreeting
+from rlay.transport.attaching import ClientEnd
 from rlay.transport.base import Channel
-from rlay.transport.ends import CAPABILITIES, draw_id
-from rlay.transport.peers import Deadline, PeerGone
-from rlay.transport.software import SOFTWARE
+from rlay.transport.peers import Deadline
 
 _log = logging.getLogger("rlay.envs.client_backend")
 
-_LOOK_EVERY_S: Final = 0.02
-_BUSY_PAUSE_S: Final = 0.5
 _ACCEPT: Final = Outcome.ACCEPT
 _RESET: Final = object()
 """In place of an action: a Reset without seed and options."""
-
-
-class TrainerSearch:
-    """Looks for a trainer's channel and greets it, one look at a time."""
-
-    def __init__(
-        self,
-        name: str,
-        directory: str | os.PathLike[str] | None,
-        facts: EnvironmentFacts,
-        max_message_bytes: int,
-    ) -> None:
-        """Take note of whom to look for and what to say."""
-        self.name = name
-        self._search = ChannelSearch(name, directory)
-        self._hello = Hello(
-            Paradigm.SERVER_ENV,
-            environment=facts,
-            software=SOFTWARE,
-            capabilities=CAPABILITIES,
-            max_message_bytes=max_message_bytes,
-        )
-        self._client: ClientEnd | None = None
-        self._greeting: PendingGreeting | None = None
-        self._look_at = 0.0
-        self.problem = self._absent
-
-    @property
-    def _absent(self) -> str:
-        there = "" if is_address(self.name) else " and the same RLAY_DIR"
-        return self._search.problem or (
-            f"no channel {self.name!r} exists. Start its trainer with "
-            f"rlay.ServerEnv({self.name!r}){there}"
-        )
-
-    def look(self) -> tuple[ClientEnd, Channel] | None:
-        """Make as much headway as is possible without waiting.
-
-        Returns:
-            The end and the session, or None where nobody is there yet.
-
-        Raises:
-            ChannelError: The channel is not a trainer's, or not sound.
-            SpaceMismatch: The trainer demands other spaces.
-        """
-        if time.monotonic() < self._look_at:
-            return None
-        try:
-            greeting = self._greeting or self._open()
-            if greeting is None:
-                self.problem = self._absent
-                return None
-            return self._greeted(greeting)
-        except ChannelNotFound:
-            self.problem = self._absent
-        except ChannelBusy as error:
-            self.problem = str(error)
-            if self._client is not None:  # a bridge said so, in answer to our Hello
-                self.give_up()
-                self._look_at = time.monotonic() + _BUSY_PAUSE_S
-        except (PeerLost, PeerGone, Draining) as error:
-            self.problem = str(error)
-            self.give_up()
-        except BaseException:
-            self.give_up()
-            raise
-        return None
-
-    def rest(self, seconds: float) -> None:
-        """Wait a while before the next look; less where something comes."""
-        if self._client is None:
-            self._search.rest(seconds)
-        else:
-            time.sleep(seconds)
-
-    def _open(self) -> PendingGreeting | None:
-        client = self._search.look()
-        if client is None:
-            return None
-        self._client = client
-        if client.facts.paradigm is not Paradigm.SERVER_ENV:
-            raise ChannelError(
-                f"channel {self.name!r} was made by a ServerBackend, which holds an "
-                "environment: attach a ClientEnv to it, or make a ServerEnv"
-            )
-        self._greeting = PendingGreeting(client, self._hello, (draw_id(), 0))
-        return self._greeting
-
-    def _greeted(self, greeting: PendingGreeting) -> tuple[ClientEnd, Channel] | None:
-        client, answer = greeting.client, greeting.look()
-        if answer is None:
-            self.problem = (
-                f"the trainer of {self.name!r} ({client.peer.who}) is alive but has "
-                "not called reset() yet, which takes games in"
-            )
-            return None
-        self._client = self._greeting = None
-        return client, answer[1]
-
-    def give_up(self) -> None:
-        """Leave a channel whose greeting is not answered."""
-        client, self._client, self._greeting = self._client, None, None
-        self._search.close()
-        if client is not None:
-            client.close(CloseReason.CLOSED)
 
 
 class GameSession:
@@ -395,18 +279,3 @@ def _phase(resetting: bool) -> Phase:
 def close_decision(reason: CloseReason) -> Close:
     """Return the Close that a goodbye with ``reason`` stands for."""
     return Close("draining" if reason is CloseReason.DRAINING else "closed")
-
-
-def wait_for_trainer(
-    search: TrainerSearch, timeout_s: float | None
-) -> tuple[ClientEnd, Channel] | None:
-    """Look for a trainer until one is there, or ``timeout_s`` seconds passed."""
-    until = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        found = search.look()
-        if found is not None:
-            return found
-        left = None if until is None else until - time.monotonic()
-        if left is not None and left <= 0:
-            return None
-        search.rest(_LOOK_EVERY_S if left is None else min(_LOOK_EVERY_S, left))

@@ -193,6 +193,11 @@ class ChannelSearch:
         """What is missing, for people; empty where nothing can be said."""
         return "" if self._dialing is None else self._dialing.problem
 
+    @property
+    def missing(self) -> bool:
+        """Whether a bridge has said that there is no such channel."""
+        return self._dialing is not None and self._dialing.missing
+
     def look(self) -> ClientEnd | None:
         """Return the client end, or None where there is no such channel yet.
 

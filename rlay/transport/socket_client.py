@@ -131,6 +131,11 @@ class SocketClient(SocketEnd):
         self._link.pump(seconds)
 
     @property
+    def missing(self) -> bool:
+        """Whether the bridge has said that there is no such channel."""
+        return self._missing is not None
+
+    @property
     def problem(self) -> str:
         """What is missing, for people."""
         address = self.address
