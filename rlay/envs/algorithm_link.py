@@ -53,13 +53,14 @@ class SplitStep(NamedTuple):
     """A step in pieces, so that many are on their way before one is awaited.
 
     Attributes:
-        write: Takes an action and sends nothing. What it raises concerns nobody else.
+        write: Takes an action, and of a batch the mask of those that reset instead;
+            sends nothing. What it raises concerns nobody else.
         undo: Takes back what was written and not sent.
         send: Sends what was written; takes the time, of ``time.monotonic``.
         wait: Waits for the transition; the limit runs from the time of ``send``.
     """
 
-    write: Callable[[Any], None]
+    write: Callable[..., None]
     undo: Callable[[], None]
     send: Callable[[float], None]
     wait: Callable[[], Any]
@@ -176,12 +177,12 @@ class AlgorithmLink:
         give_up, restart = self._give_up, patience.restart
         sequence, overflow = 0, None
 
-        def write(action: Any) -> None:
+        def write(action: Any, reset_mask: Any = None) -> None:
             nonlocal sequence, overflow
             try:
                 sequence, overflow = begin(), None
                 if not write_steady[sequence & 1](action):
-                    overflow = write_other(sequence, action, None)
+                    overflow = write_other(sequence, action, reset_mask)
             except BaseException as error:
                 give_up(error)
                 raise
@@ -344,6 +345,25 @@ class AlgorithmLink:
         return self._hear(patience, Kind.CALL_RESULT, self._reader.call_result)
 
     def _before_call(self, name: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Say Close, and wait for the answer where there is one.
+
+        Raises:
+            CloseTimeout: No answer within ``close_timeout``.
+            EnvLost: The other end is gone.
+        """
+        patience = self.close_send()
+        if patience is not None:
+            self.call_wait(patience)
+
+    def close_send(self) -> Deadline | None:
+        """Say Close, where it can be said now.
+
+        Returns:
+            How long :meth:`call_wait` may wait for the answer; None: there is none.
+        """
         raise NotImplementedError
 
     # ----------------------------------------------------------------- exchange

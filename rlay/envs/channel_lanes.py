@@ -19,13 +19,11 @@ from typing import Any, Final
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.attachments import Attachment
-from rlay.envs.candidates import Candidate
-from rlay.envs.client_link import ClientLink
-from rlay.envs.gathering import Gathering, Welcomed
+from rlay.envs.algorithm_link import AlgorithmLink
+from rlay.envs.lane_sources import Arrival, Attached, Search
 from rlay.envs.rows import Rows
 from rlay.envs.vector_infos import LaneInfo, listed_infos
-from rlay.errors import EnvLost, SpaceMismatch
+from rlay.errors import EnvLost, RLayError, SpaceMismatch
 from rlay.transport.peers import Deadline
 
 _log = logging.getLogger("rlay.envs.client_vector_env")
@@ -33,8 +31,8 @@ _log = logging.getLogger("rlay.envs.client_vector_env")
 _LOOK_EVERY_S: Final = 0.02
 _REFUSED_PAUSE_S: Final = 5.0
 
-Replace = Callable[[Candidate, int], Gathering]
-Judge = Callable[[Welcomed], Attachment]
+Replace = Callable[[Arrival], Search]
+Judge = Callable[[Arrival], Attached]
 
 
 class Act(Enum):
@@ -73,14 +71,14 @@ class ChannelLanes:
         lost: Why there is no environment; None where there is one.
     """
 
-    def __init__(self, lanes: slice, candidate: Candidate, mode: AutoresetMode) -> None:
+    def __init__(self, lanes: slice, arrival: Arrival, mode: AutoresetMode) -> None:
         """Begin without a session; see :meth:`attach`."""
         self.lanes = lanes
         self.lost: EnvLost | None = None
-        self._candidate = candidate
+        self._arrival = arrival
         self._mode = mode
-        self._attachment: Attachment | None = None
-        self._gathering: Gathering | None = None
+        self._attachment: Attached | None = None
+        self._search: Search | None = None
         self._look_at = 0.0
         self._fresh = False
         self._act = Act.NOTHING
@@ -95,10 +93,10 @@ class ChannelLanes:
     @property
     def channel(self) -> str | None:
         """The name of the channel; None where there is none."""
-        return None if self._attachment is None else self._candidate.client.name
+        return None if self._attachment is None else self._arrival.name
 
     @property
-    def link(self) -> ClientLink:
+    def link(self) -> AlgorithmLink:
         """The session.
 
         Raises:
@@ -122,9 +120,9 @@ class ChannelLanes:
         waits = self._fresh and self._mode is AutoresetMode.DISABLED
         return self._attachment is None or waits
 
-    def attach(self, candidate: Candidate, attachment: Attachment) -> None:
+    def attach(self, arrival: Arrival, attachment: Attached) -> None:
         """Begin a session."""
-        self._candidate, self._attachment = candidate, attachment
+        self._arrival, self._attachment = arrival, attachment
         self._fresh = True
         split = attachment.link.compile_split_step()
         self._write, self._undo, self._send_step, self._wait = split
@@ -136,23 +134,32 @@ class ChannelLanes:
         self.lost = error
         self.let_go()
 
+    def look_after(self) -> None:
+        """Take note of an environment that went away meanwhile."""
+        if self._attachment is None or self._attachment.link.over:
+            return
+        try:
+            self._attachment.link.channel.watch.check()
+        except RLayError as error:
+            self.lose(EnvLost(str(error), executed=False))
+
     def let_go(self) -> None:
         """Leave the channel, or stop looking for another one. Twice is harmless."""
         self._act, self._patience = Act.NOTHING, None
         attachment, self._attachment = self._attachment, None
-        gathering, self._gathering = self._gathering, None
+        search, self._search = self._search, None
         if attachment is not None:
             attachment.let_go()
-        if gathering is not None:
-            gathering.give_up()
+        if search is not None:
+            search.give_up()
 
     def look(self, replace: Replace, judge: Judge) -> bool:
         """Return whether there is a session, or one has come since the last look.
 
         Args:
-            replace: Returns what looks for another channel in this one's place.
-            judge: Returns the session with a backend that has greeted, or raises
-                why its environments are not like those before.
+            replace: Returns what looks for another environment in this one's place.
+            judge: Returns the session with an environment that has greeted, or raises
+                why it is not like those before.
         """
         if self._attachment is not None:
             return True
@@ -160,22 +167,22 @@ class ChannelLanes:
         if now < self._look_at:
             return False
         self._look_at = now + _LOOK_EVERY_S
-        if self._gathering is None:
-            self._gathering = replace(self._candidate, self.count)
-        found = self._gathering.look()
+        if self._search is None:
+            self._search = replace(self._arrival)
+        found = self._search.look()
         if found is None:
             return False
-        (welcomed,) = found
-        self._gathering = None
+        (arrival,) = found
+        self._search = None
         try:
-            attachment = judge(welcomed)
+            attachment = judge(arrival)
         except SpaceMismatch as error:
             # A stranger that comes in the place of an old hand must not end a run.
-            welcomed.let_go()
+            arrival.let_go()
             _log.warning("%s: %s", self, error)
             self._look_at = now + _REFUSED_PAUSE_S
             return False
-        self.attach(welcomed.candidate, attachment)
+        self.attach(arrival, attachment)
         _log.info("%s are back, on channel %r", self, self.channel)
         return True
 
@@ -292,9 +299,9 @@ class ChannelLanes:
 class SingleLane(ChannelLanes):
     """A channel with one environment."""
 
-    def __init__(self, lanes: slice, candidate: Candidate, mode: AutoresetMode) -> None:
+    def __init__(self, lanes: slice, arrival: Arrival, mode: AutoresetMode) -> None:
         """Begin without a session, and without an episode that has ended."""
-        super().__init__(lanes, candidate, mode)
+        super().__init__(lanes, arrival, mode)
         self._index: int = lanes.start
         self._ended = False
         self._resets_next = mode is AutoresetMode.NEXT_STEP

@@ -37,23 +37,8 @@ class ClientLink(AlgorithmLink):
     def _abandon(self) -> None:
         self._requester.abandon()
 
-    def close(self) -> None:
-        """Say Close and wait for the answer, if nothing is outstanding.
-
-        Raises:
-            CloseTimeout: No answer within ``close_timeout``.
-            EnvLost: The backend is gone.
-        """
-        patience = self.close_send()
-        if patience is not None:
-            self.call_wait(patience)
-
     def close_send(self) -> Deadline | None:
-        """Say Close, if nothing is outstanding.
-
-        Returns:
-            How long :meth:`call_wait` may wait for the answer; None: there is none.
-        """
+        """Say Close, if nothing is outstanding."""
         if self._requester.state is not RequesterState.IDLE:
             return None
         limit = self._timeouts.close

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlay.envs.candidates import candidates_for
 from rlay.envs.display import backend_mode
-from rlay.envs.gathering import Gathering, Welcomed
+from rlay.envs.gathering import GatheredChannels, Gathering, Welcomed
 from rlay.envs.lanes import Lanes
 from rlay.envs.remote_env import channel_name, given_arguments
 from rlay.envs.sole_batch import SoleBatch
@@ -161,8 +161,12 @@ class ClientVectorEnv(RemoteVectorEnv):
         if len(found) == 1 and found[0].facts.vector and raises:
             attachment = found[0].attach(self._manner.timeouts, copy=self._manner.copy)
             return SoleBatch(attachment, mode)
-        candidates = candidates_for(self._names, self._directory)
-        return Lanes(found, candidates, self._wishes, mode, self._manner)
+        source = GatheredChannels(
+            candidates_for(self._names, self._directory),
+            self._wishes,
+            self._manner.timeouts.connect,
+        )
+        return Lanes(found, source, mode, self._manner)
 
     def _check_before(self, lanes: Lanes | SoleBatch) -> None:
         """Refuse environments with other spaces than those before."""

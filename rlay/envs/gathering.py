@@ -36,6 +36,7 @@ class Welcomed:
 
     Attributes:
         candidate: The channel.
+        name: Of the channel.
         facts: What the backend says of its environments.
     """
 
@@ -48,6 +49,7 @@ class Welcomed:
             RemoteProtocolError: The backend greeted without an environment.
         """
         self.candidate = candidate
+        self.name = candidate.client.name
         self.facts = facts_in(welcome)
         self._channel = channel
 
@@ -59,6 +61,33 @@ class Welcomed:
     def let_go(self) -> None:
         """Leave the channel."""
         self.candidate.let_go()
+
+
+class GatheredChannels:
+    """Where the lanes of a vector over channels come from, again and again."""
+
+    def __init__(
+        self, candidates: Candidates, wishes: Wishes, limit_s: float | None
+    ) -> None:
+        """Look among ``candidates``; the rest is as for :class:`Gathering`."""
+        self._candidates = candidates
+        self._wishes = wishes
+        self._limit_s = limit_s
+
+    def replacing(self, lost: Welcomed) -> "Gathering":
+        """Return what looks for another channel in a lost one's place."""
+        count = lost.facts.num_envs
+        return Gathering(
+            self._candidates.replacing(lost.candidate),
+            self._wishes,
+            self._limit_s,
+            wanted=count,
+            each=count,
+        )
+
+    def close(self) -> None:
+        """Stop looking. Twice is harmless."""
+        self._candidates.close()
 
 
 class _Joining:

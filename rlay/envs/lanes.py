@@ -15,11 +15,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlay.envs.action_parts import ActionParts
-from rlay.envs.attachments import Attachment
-from rlay.envs.candidates import Candidate, Candidates
 from rlay.envs.channel_lanes import ChannelLanes, LaneBatch, Results, SingleLane
 from rlay.envs.faults import reset_needed
-from rlay.envs.gathering import Gathering, Welcomed
+from rlay.envs.lane_sources import Arrival, Attached, LaneSource
 from rlay.envs.rows import make_rows
 from rlay.envs.spaces import build, mismatch
 from rlay.envs.vector_infos import InfoForm
@@ -27,7 +25,6 @@ from rlay.envs.vector_manner import Manner, OnLaneLost
 from rlay.envs.vector_resets import seeds_for, split_options
 from rlay.errors import ConnectTimeout, EnvLost, SpaceMismatch
 from rlay.protocol.decisions import Operation
-from rlay.protocol.greeting import Wishes
 
 _PAUSE_S: Final = 0.005
 
@@ -45,13 +42,20 @@ class Lanes:
 
     def __init__(
         self,
-        found: Sequence[Welcomed],
-        candidates: Candidates,
-        wishes: Wishes,
+        found: Sequence[Arrival],
+        source: LaneSource,
         mode: AutoresetMode,
         manner: Manner,
+        batch: type[LaneBatch] = LaneBatch,
     ) -> None:
-        """Begin sessions with the backends that were found.
+        """Begin sessions with the environments that were found.
+
+        Args:
+            found: In order.
+            source: Where others come from, in the place of those that are lost.
+            mode: When ended environments start again.
+            manner: How the lanes are to behave.
+            batch: What the lanes are that come several at once.
 
         Raises:
             SpaceMismatch: Their environments differ in their spaces.
@@ -60,8 +64,7 @@ class Lanes:
         self.facts = dataclasses.replace(
             found[0].facts, num_envs=sum(each.facts.num_envs for each in found)
         )
-        self._candidates = candidates
-        self._wishes = wishes
+        self._source = source
         self._manner = manner
         num_envs = self.facts.num_envs
         self._rows = make_rows(build(self.facts.observation_space), num_envs)
@@ -73,9 +76,9 @@ class Lanes:
         first = 0
         for each in found:
             lanes = slice(first, first + each.facts.num_envs)
-            kind = LaneBatch if each.facts.vector else SingleLane
-            channel = kind(lanes, each.candidate, mode)
-            channel.attach(each.candidate, self._judge(each))
+            kind = batch if each.facts.vector else SingleLane
+            channel = kind(lanes, each, mode)
+            channel.attach(each, self._judge(each))
             self._channels.append(channel)
             first = lanes.stop
         self._parts = ActionParts(
@@ -101,30 +104,21 @@ class Lanes:
 
     # -------------------------------------------------------------- lost, and found
 
-    def _judge(self, welcomed: Welcomed) -> Attachment:
-        """Return the session with a backend whose environments are like the others.
+    def _judge(self, arrival: Arrival) -> Attached:
+        """Return the session with an environment that is like the others.
 
         Raises:
             SpaceMismatch: They are not.
         """
-        ours, theirs = self.facts, welcomed.facts
+        ours, theirs = self.facts, arrival.facts
         error = mismatch(
             ours.observation_space, theirs.observation_space, "observation spaces"
         ) or mismatch(ours.action_space, theirs.action_space, "action spaces")
         if error is not None:
-            name = welcomed.candidate.client.name
-            raise SpaceMismatch(f"channel {name!r} is unlike the others: {error}")
-        return welcomed.attach(self._manner.timeouts, copy=False)
-
-    def _replace(self, candidate: Candidate, count: int) -> Gathering:
-        """Return what looks for another channel in a lost one's place."""
-        return Gathering(
-            self._candidates.replacing(candidate),
-            self._wishes,
-            self._manner.timeouts.connect,
-            wanted=count,
-            each=count,
-        )
+            raise SpaceMismatch(
+                f"channel {arrival.name!r} is unlike the others: {error}"
+            )
+        return arrival.attach(self._manner.timeouts, copy=False)
 
     def _lose(self, each: ChannelLanes, error: EnvLost) -> None:
         """Take note of a loss; raise it where that is wished."""
@@ -151,7 +145,9 @@ class Lanes:
         until = math.inf if limit_s is None else time.monotonic() + limit_s
         while missing:
             missing = [
-                each for each in missing if not each.look(self._replace, self._judge)
+                each
+                for each in missing
+                if not each.look(self._source.replacing, self._judge)
             ]
             some = len(missing) < len(self._channels)
             if not missing or (some and not all_of_them):
@@ -305,6 +301,16 @@ class Lanes:
         self._ended &= ~mask
         return self._observations(), self._infos(results)
 
+    def drop_absent(self) -> None:
+        """Take note of who went away while nobody waited for anything.
+
+        Where the environments come by themselves that is no error: whoever comes next
+        is a new one.
+        """
+        for each in self._channels:
+            each.look_after()
+            self._incomplete |= each.channel is None
+
     def _drop_broken(self) -> None:
         for each in self._channels:
             if each.channel is not None and each.over:
@@ -390,7 +396,7 @@ class Lanes:
         """Leave all channels at once. Twice is harmless."""
         for each in self._channels:
             each.let_go()
-        self._candidates.close()
+        self._source.close()
 
 
 def _wait_for_goodbye(link: Any, patience: Any) -> None:

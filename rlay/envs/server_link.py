@@ -44,7 +44,7 @@ class ServerLink(AlgorithmLink):
                 "call reset() first"
             )
 
-    def close(self) -> None:
+    def close_send(self) -> None:
         """Answer with Close, if the game waits for a decision."""
         if self.asked:
             self._say(

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.gathering import Welcomed
+from rlay.envs.lane_sources import Arrival
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import ChannelError
 
@@ -34,7 +34,7 @@ class Manner:
     copy: bool
 
 
-def mode_of_all(found: Sequence[Welcomed], wanted: AutoresetMode) -> AutoresetMode:
+def mode_of_all(found: Sequence[Arrival], wanted: AutoresetMode) -> AutoresetMode:
     """Return the autoreset mode of a vector over some channels.
 
     Args:
@@ -45,9 +45,7 @@ def mode_of_all(found: Sequence[Welcomed], wanted: AutoresetMode) -> AutoresetMo
         ChannelError: Their vector environments have different ones.
     """
     modes = {
-        each.facts.autoreset_mode: each.candidate.client.name
-        for each in found
-        if each.facts.vector
+        each.facts.autoreset_mode: each.name for each in found if each.facts.vector
     }
     if len(modes) > 1:
         told = ", ".join(f"{name!r} has {mode}" for mode, name in modes.items())
