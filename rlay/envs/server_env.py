@@ -1,9 +1,7 @@
 """``ServerEnv``: the algorithm is here, a game that owns its loop asks elsewhere."""
 
 import contextlib
-import logging
 import os
-import time
 from typing import Any
 
 import gymnasium
@@ -12,9 +10,9 @@ from rlay.envs.algorithm_end import Step
 from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.display import backend_mode, mode_mismatch
 from rlay.envs.faults import reset_needed
+from rlay.envs.game_host import GameHost, demanded, demands_met, refusal_of
 from rlay.envs.remote_env import RemoteEnv, channel_name, given_arguments
 from rlay.envs.server_link import ServerLink
-from rlay.envs.spaces import describe, mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,
     DEFAULT_CONNECT_S,
@@ -23,207 +21,11 @@ from rlay.envs.timeouts import (
     Timeouts,
 )
 from rlay.errors import (
-    ChannelNoSpace,
-    ConnectTimeout,
     EnvLost,
     PeerLost,
     RLayError,
-    SpaceMismatch,
 )
-from rlay.protocol.addresses import is_address
-from rlay.protocol.constants import CloseReason, ErrorCode, Paradigm
-from rlay.protocol.greeting import EnvironmentFacts, Hello, Refusal, Welcome, Wishes
-from rlay.protocol.spaces import Description
-from rlay.transport.attaching import ServerEnd, serve_channel
-from rlay.transport.base import Channel
-from rlay.transport.ends import CAPABILITIES, draw_id
-from rlay.transport.software import SOFTWARE
-
-_log = logging.getLogger("rlay.envs.server_env")
-
-
-class GameHost:
-    """The server end that a game joins: greets it, and says goodbye to it.
-
-    Attributes:
-        name: Of the channel.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        directory: str | os.PathLike[str] | None,
-        wishes: Wishes,
-        timeouts: Timeouts,
-        *,
-        copy: bool,
-    ) -> None:
-        """Make the channel.
-
-        Raises:
-            ChannelBusy: A living trainer has the name.
-            ConnectTimeout: There is no bridge at the address.
-        """
-        self.name = name
-        self._directory = directory
-        self._wishes = wishes
-        self._timeouts = timeouts
-        self._copy = copy
-        self._refused = ""
-        self._session: Channel | None = None
-        self._closed = False
-        self._server = self._make_channel()
-
-    def _make_channel(self) -> ServerEnd:
-        return serve_channel(
-            self.name,
-            self._directory,
-            self._timeouts.connect,
-            paradigm=Paradigm.SERVER_ENV,
-            num_envs=self._wishes.num_envs or 0,
-        )
-
-    @property
-    def game_waits(self) -> bool:
-        """Whether a game has said Hello and was not answered yet."""
-        return self._server.client_waits
-
-    def welcome(self, accepts: Any) -> ServerLink:
-        """Wait for a game and return the session with it.
-
-        Args:
-            accepts: A function of its facts that returns the error with which to
-                refuse it, or None.
-
-        Raises:
-            ConnectTimeout: No game joined within ``connect_timeout``.
-            ChannelNoSpace: There is no room for its slots.
-        """
-        self._dismiss()
-        limit = self._timeouts.connect
-        until = None if limit is None else time.monotonic() + limit
-        while True:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            try:
-                buffer, hello = self._server.receive_hello(left)
-            except ConnectTimeout as error:
-                raise self._nobody_came(limit) from error
-            refusal = self._refusal(hello, accepts)
-            if refusal is not None:
-                _log.warning("refused a game on %r: %s", self.name, refusal.message)
-                self._refused = refusal.message
-                self._server.refuse(buffer, refusal)
-                continue
-            facts = hello.environment
-            assert facts is not None  # noqa: S101 - _refusal looked
-            try:
-                channel = self._accept(buffer, hello, facts)
-            except ChannelNoSpace as error:
-                self._server.refuse(buffer, Refusal(ErrorCode.NO_SPACE, str(error)))
-                raise
-            if channel is not None:
-                self._session = channel
-                return ServerLink(channel, facts, self._timeouts, copy=self._copy)
-
-    def _dismiss(self) -> None:
-        """Send away a game that is still in a session which this end gave up.
-
-        It waits for a decision that will not come, and holds its end of the channel:
-        a new channel tells it so, and takes it in again.
-        """
-        session, self._session = self._session, None
-        if session is None:
-            return
-        try:
-            session.watch.check()
-        except RLayError:
-            return  # it has left, or it has said Hello again
-        self._server.close(CloseReason.PROTOCOL_ERROR)
-        self._server = self._make_channel()
-        if self._closed:  # by another thread, meanwhile
-            self._server.close(CloseReason.CLOSED)
-
-    def _nobody_came(self, limit_s: float | None) -> ConnectTimeout:
-        if self._refused:
-            return ConnectTimeout(
-                f"the games that joined channel {self.name!r} were refused, and no "
-                f"other came within {limit_s} s. The last one: {self._refused}"
-            )
-        there = "" if is_address(self.name) else ", and the same RLAY_DIR"
-        return ConnectTimeout(
-            f"no game joined channel {self.name!r} within {limit_s} s. Start it with "
-            f"a ClientBackend(name={self.name!r}){there}"
-        )
-
-    def _refusal(self, hello: Hello, accepts: Any) -> Refusal | None:
-        facts = hello.environment
-        if hello.paradigm is not Paradigm.SERVER_ENV or facts is None:
-            return Refusal(
-                ErrorCode.PROTOCOL,
-                f"channel {self.name!r} was made by a trainer and waits for a game",
-            )
-        if facts.vector and not self._wishes.vector:
-            return Refusal(
-                ErrorCode.NUM_ENVS,
-                f"a ServerEnv takes one environment, this game has {facts.num_envs}: "
-                f"use rlay.ServerVectorEnv({self.name!r})",
-            )
-        if self._wishes.vector and not facts.vector:
-            return Refusal(
-                ErrorCode.NUM_ENVS,
-                "a ServerVectorEnv takes a game with several environments, this one "
-                f"has one: use rlay.ServerEnv({self.name!r}), or num_envs=... in the "
-                "game",
-            )
-        if self._wishes.num_envs not in (None, facts.num_envs):
-            return Refusal(
-                ErrorCode.NUM_ENVS,
-                f"the trainer of {self.name!r} takes a game with "
-                f"{self._wishes.num_envs} environments, this one has {facts.num_envs}",
-            )
-        error = accepts(facts)
-        if error is None:
-            return None
-        spaces_differ = isinstance(error, SpaceMismatch)
-        code = ErrorCode.SPACE_MISMATCH if spaces_differ else ErrorCode.UNSUPPORTED
-        return Refusal(code, str(error))
-
-    def _accept(
-        self, buffer: Any, hello: Hello, facts: EnvironmentFacts
-    ) -> Channel | None:
-        agreement = facts.agreement()
-        return self._server.accept(
-            buffer,
-            Welcome(
-                0, wishes=self._wishes, software=SOFTWARE, capabilities=CAPABILITIES
-            ),
-            (buffer.incarnation, draw_id()),
-            (agreement.report_capacity, agreement.decision_capacity),
-            max_message_bytes=hello.max_message_bytes,
-        )
-
-    def close(self) -> None:
-        """Remove the channel; a game in it is told."""
-        self._closed = True
-        self._server.close(CloseReason.CLOSED)
-
-
-def demanded(
-    space: gymnasium.Space[Any] | None,
-) -> Description | None:
-    """Return the description of a space that the trainer demands, or None."""
-    return None if space is None else describe(space)
-
-
-def demands_met(wishes: Wishes, facts: EnvironmentFacts) -> RLayError | None:
-    """Return the error that says which demand a game does not meet, or None."""
-    for what in ("observation_space", "action_space"):
-        wanted = getattr(wishes, what)
-        if wanted is not None:
-            error = mismatch(wanted, getattr(facts, what), f"{what}s")
-            if error is not None:
-                return error
-    return None
+from rlay.protocol.greeting import EnvironmentFacts, Refusal, Wishes
 
 
 class ServerEnv(RemoteEnv):
@@ -354,8 +156,8 @@ class ServerEnv(RemoteEnv):
         self._metadata = dict(link.facts.metadata)
         self._attached(link)
 
-    def _judge(self, facts: EnvironmentFacts) -> RLayError | None:
-        return (
+    def _judge(self, facts: EnvironmentFacts) -> Refusal | None:
+        return refusal_of(
             demands_met(self._wishes, facts)
             or self._same_as_before(facts)
             or mode_mismatch(backend_mode(self._wanted_mode), facts.render_mode)

@@ -1,20 +1,16 @@
-"""``ServerVectorEnv``: one game with several environments on one clock asks."""
+"""``ServerVectorEnv``: games that own their loops join, each with its lanes."""
 
-import contextlib
 import os
-from typing import Any
+from typing import Any, Final
 
 import gymnasium
-import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import iterate
 
-from rlay.envs.algorithm_end import refuse
-from rlay.envs.faults import reset_needed
+from rlay.envs.game_host import demanded
+from rlay.envs.game_lanes import GameLanes
+from rlay.envs.game_places import GamePlaces
+from rlay.envs.lanes import Lanes
 from rlay.envs.remote_env import channel_name, given_arguments
-from rlay.envs.server_env import GameHost, demanded, demands_met
-from rlay.envs.server_link import ServerLink
-from rlay.envs.spaces import mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,
     DEFAULT_CONNECT_S,
@@ -24,23 +20,37 @@ from rlay.envs.timeouts import (
 )
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
-from rlay.envs.vector_resets import seeds_for, split_options
-from rlay.errors import RLayError
+from rlay.envs.vector_manner import Manner, OnLaneLost
 from rlay.processes.own_bridge import OwnBridge
-from rlay.protocol.greeting import EnvironmentFacts, Wishes
+from rlay.protocol.greeting import Wishes
+
+_WAITED_FOR: Final = frozenset(
+    {
+        "num_envs",
+        "single_observation_space",
+        "single_action_space",
+        "observation_space",
+        "action_space",
+    }
+)
 
 
 class ServerVectorEnv(RemoteVectorEnv):
-    """A ``gymnasium.vector.VectorEnv`` whose game drives itself.
+    """A ``gymnasium.vector.VectorEnv`` whose games drive themselves.
 
-    The game reports all its environments at once and is told, per environment, to
-    act or to reset. The three autoreset modes are RLay's business: the game's code is
-    the same in all of them.
+    Its lanes are games that join by themselves: each with one environment, or with
+    several on one clock, whose reports come together. All actions are sent before the
+    first report is awaited. The three autoreset modes are RLay's business: the game's
+    code is the same in all of them.
+
+    Returns from its constructor as soon as its channels exist; games join when they
+    start, in any order. Only :meth:`reset`, the spaces (and ``num_envs`` where it was
+    not given) and :meth:`wait_until_connected` wait for them.
 
     Example::
 
-        envs = rlay.ServerVectorEnv("game", num_envs=4)   # ClientBackend(num_envs=4)
-        observations, infos = envs.reset(seed=0)          # waits for the game
+        envs = rlay.ServerVectorEnv("game", num_envs=4)   # then start four games, each
+        observations, infos = envs.reset(seed=0)          # with ClientBackend("game")
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         num_envs: int | None = None,
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        on_lane_lost: str = "raise",
         observation_space: gymnasium.Space[Any] | None = None,
         action_space: gymnasium.Space[Any] | None = None,
         connect_timeout: float | None = DEFAULT_CONNECT_S,
@@ -59,28 +70,41 @@ class ServerVectorEnv(RemoteVectorEnv):
         listen: str | None = None,
         copy: bool = True,
     ) -> None:
-        """Make the channel and, as a batch needs its spaces, wait for the game.
+        """Make the channels that games join by.
+
+        With ``num_envs`` these are ``name`` and ``name.0``, ``name.1`` ...; a
+        ``ClientBackend`` that is given ``name`` takes one that is free. Those that are
+        left over when all lanes are there are removed.
 
         Args:
             name: Of the channel, or its address at a bridge, ``tcp://host:port/name``;
                 None for ``$RLAY_CHANNEL``.
-            num_envs: How many environments the game must have; None for what it has.
+            num_envs: How many environments the games must have together; None for
+                those of the first game.
             autoreset_mode: When ended environments start again.
+            on_lane_lost: What to do when a game leaves or dies. ``raise``: ``step``
+                raises EnvLost, and :meth:`reset` waits for another one. ``truncate``:
+                its lanes are reported as truncated, with the reason in
+                ``infos["rlay"]``, in each step until a game has come in its place.
+                ``wait``: they are truncated once, and the next step waits for a game
+                in its place, ``connect_timeout`` at most.
             observation_space: Demanded, of one environment, or None.
             action_space: Demanded, of one environment, or None.
-            connect_timeout: Seconds to wait for the game.
+            connect_timeout: Seconds to wait for games.
             reset_timeout: Seconds to wait for first observations.
-            step_timeout: Seconds to wait for the game's next decision point.
-            close_timeout: Unused: closing does not wait for the game.
+            step_timeout: Seconds to wait for the games' next decision points.
+            close_timeout: Unused: closing does not wait for games.
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
             listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
                 attach to it directly; it ends with this environment. None: no bridge.
-            copy: Whether observations are copies, or views as in ``ClientEnv``; in
-                SAME_STEP mode they are always copies.
+            copy: Whether observations are copies. If not, they are views, which the
+                next step or reset overwrites; in SAME_STEP mode they are always copies.
 
         Raises:
-            ConnectTimeout: The game did not join in time.
-            ChannelBusy: Another trainer has the name.
+            ValueError: A mode, or ``on_lane_lost``, is not known; or ``num_envs`` is
+                less than 1.
+            ChannelBusy: Another trainer has one of the names.
+            ConnectTimeout: There is no bridge at the address.
             ChannelError: The bridge of ``listen`` did not start; AuthError: others
                 could reach it, and there is no token or TLS.
         """
@@ -91,44 +115,70 @@ class ServerVectorEnv(RemoteVectorEnv):
             vector_spec("rlay/ServerEnv-v0", "make_server_vector_env", arguments),
             OwnBridge(listen, name, directory),
         )
+        if num_envs is not None and num_envs < 1:
+            raise ValueError(f"num_envs={num_envs}: at least 1")
         self._mode = mode_of(autoreset_mode)
-        # A step of two messages would overwrite the view of the step before it.
-        copy = copy or self._mode is AutoresetMode.SAME_STEP
+        self.metadata = {"autoreset_mode": self._mode}
         timeouts = Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout)
-        self._wishes = Wishes(
+        copy = copy or self._mode is AutoresetMode.SAME_STEP
+        self._manner = Manner(OnLaneLost(on_lane_lost), timeouts, copy)
+        wishes = Wishes(
             vector=True,
-            num_envs=num_envs,
             observation_space=demanded(observation_space),
             action_space=demanded(action_space),
         )
-        self._ended: Any = None
-        self._host: GameHost | None = None
+        if num_envs is not None:
+            self.num_envs = num_envs
+            if observation_space is not None and action_space is not None:
+                self._set_spaces(observation_space, action_space, num_envs)
+        self._lanes: Lanes | None = None
+        self._places: GamePlaces | None = None
         with self._bridge.starting():
-            self._host = GameHost(name, directory, self._wishes, timeouts, copy=copy)
-            try:
-                self._connect()
-            except BaseException:
-                self._let_go()
-                raise
+            self._places = GamePlaces(name, directory, wishes, timeouts, num_envs)
 
-    def _connect(self) -> None:
-        assert self._host is not None  # noqa: S101 - only closed environments have none
-        link = self._host.welcome(self._judge)
-        self._take_facts(link.facts)
-        self.metadata = {**link.facts.metadata, "autoreset_mode": self._mode}
-        self._link = link
-        self._step = refuse("reset() was not called in this session")
+    # ------------------------------------------------------------------ connection
 
-    def _judge(self, facts: EnvironmentFacts) -> RLayError | None:
-        error = demands_met(self._wishes, facts)
-        if error is None and self._facts is not None:
-            before = self._facts
-            error = mismatch(
-                before.observation_space, facts.observation_space, "observation spaces"
-            ) or mismatch(before.action_space, facts.action_space, "action spaces")
-        return error
+    def __getattr__(self, name: str) -> Any:
+        """Wait for the games, where something is asked for that they bring."""
+        if name not in _WAITED_FOR:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        self.wait_until_connected()
+        return self.__dict__[name]
 
-    # -------------------------------------------------------------------- reset
+    @property
+    def connected(self) -> bool:
+        """Whether games are in sessions with this environment; never waits."""
+        return self._lanes is not None and not self._lanes.over
+
+    @property
+    def channels(self) -> tuple[str | None, ...]:
+        """The name of the channel of each lane; None for a lane without a game."""
+        if self._lanes is None:
+            count: int = self.__dict__.get("num_envs", 0)
+            return (None,) * count
+        return self._lanes.channels
+
+    def wait_until_connected(self) -> None:
+        """Wait until enough games have joined, up to ``connect_timeout``.
+
+        Raises:
+            ConnectTimeout: They did not join in time.
+        """
+        with self._exclusively():
+            self._joined_lanes()
+
+    def _joined_lanes(self) -> Lanes:
+        if self._lanes is None:
+            assert self._places is not None  # noqa: S101 - only closed ones have none
+            games = self._places.wait()
+            self._lanes = self._link = Lanes(
+                games, self._places, self._mode, self._manner, GameLanes
+            )
+            self._take_facts(self._lanes.facts)
+            self.metadata = {**games[0].facts.metadata, "autoreset_mode": self._mode}
+        return self._lanes
+
+    # ----------------------------------------------------------------------- reset
 
     def reset(
         self,
@@ -138,9 +188,12 @@ class ServerVectorEnv(RemoteVectorEnv):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments, or those in ``options["reset_mask"]``.
 
+        Waits for games where there are not enough yet. A game that has left since the
+        last step is no error: the one that comes next is reset.
+
         Args:
             seed: One for all (then seed, seed + 1, ...), or one per environment.
-            options: For the game; ``reset_mask`` is a bool array of shape (num_envs,).
+            options: For the games; ``reset_mask`` is a bool array of shape (num_envs,).
 
         Returns:
             observations: An element of :attr:`observation_space`.
@@ -151,107 +204,32 @@ class ServerVectorEnv(RemoteVectorEnv):
             TypeError: The mask is no array of bool.
             gymnasium.error.ResetNeeded: There is a mask, but all must be reset: it is
                 the first reset, or the last step has no result.
+            ConnectTimeout: Games did not come in time.
             The errors of ``ServerEnv.reset``.
         """
         with self._exclusively():
-            link = self._living_link()
-            seeds = seeds_for(seed, self.num_envs)
-            options, mask = split_options(options, self.num_envs)
-            if mask is not None and self._step != self._advance:
-                raise reset_needed(
-                    "reset_mask names some of the environments, and the others have "
-                    "no known state"
-                )
-            observations, infos = link.reset(seeds, options, mask)
-            if mask is None:
-                self._ended = np.zeros(self.num_envs, dtype=np.bool_)
-            else:
-                self._ended = self._ended & ~mask
-            self._step = self._advance
-            return observations, self._vector_infos(infos, mask)
-
-    def _living_link(self) -> ServerLink:
-        link = self._link
-        if isinstance(link, ServerLink) and not link.over:
-            try:
-                link.channel.watch.check()
-            except RLayError:
-                self._link = None
-        if self._link is None or self._link.over:
-            self._connect()
-        assert isinstance(self._link, ServerLink)  # noqa: S101 - connected above
-        return self._link
-
-    # --------------------------------------------------------------------- step
-
-    def _advance(self, actions: Any) -> Any:
-        assert isinstance(self._link, ServerLink)  # noqa: S101 - reset() set it
-        ended = self._ended
-        if self._mode is AutoresetMode.DISABLED and ended.any():
-            raise AssertionError(
-                f"environments {np.flatnonzero(ended).tolist()} have ended: reset them "
-                "with options={'reset_mask': ...} (autoreset_mode is DISABLED)"
-            )
-        mask = ended if self._mode is AutoresetMode.NEXT_STEP and ended.any() else None
-        self._link.step_send(actions, mask)
-        transition = self._link.step_wait()
-        observations, rewards, terminations, truncations, infos = transition
-        self._ended = np.logical_or(terminations, truncations)
-        if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            observations, vector_infos = self._join(observations, infos)
-        else:
-            vector_infos = self._vector_infos(infos, None)
-        return observations, rewards, terminations, truncations, vector_infos
-
-    def _join(self, observations: Any, infos: Any) -> tuple[Any, dict[str, Any]]:
-        """Reset what ended, and put both reports together as Gymnasium does."""
-        assert isinstance(self._link, ServerLink)  # noqa: S101 - the caller has it
-        mask = self._ended
-        first, reset_infos = self._link.reset([None] * self.num_envs, None, mask)
-        finals = list(iterate(self.observation_space, observations))
-        joined: dict[str, Any] = {}
-        for index in range(self.num_envs):
-            info = _lane(infos, index)
-            if mask[index]:
-                final = {"final_obs": finals[index], "final_info": info}
-                joined = self._add_info(joined, final, index)
-                info = _lane(reset_infos, index)
-            joined = self._add_info(joined, info, index)
-        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
-        return first, joined
-
-    def _vector_infos(self, infos: Any, mask: Any) -> dict[str, Any]:
-        """Return Gymnasium's form of one info per environment."""
-        joined: dict[str, Any] = {}
-        for index in range(self.num_envs):
-            if mask is None or mask[index]:
-                joined = self._add_info(joined, _lane(infos, index), index)
-        return joined
+            lanes = self._joined_lanes()
+            lanes.drop_absent()
+            result = lanes.reset(seed, options)
+            self._step = lanes.step
+            return result
 
     # ------------------------------------------------------------------- the end
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Tell the game, and remove the channel."""
+        """Tell the games, and remove the channels."""
         if self._forked:
             return
-        link = self._link
+        lanes, self._lanes = self._lanes, None
         try:
-            if isinstance(link, ServerLink) and not link.over:
-                with contextlib.suppress(RLayError):  # it may have gone by itself
-                    link.close()
+            if lanes is not None:
+                lanes.close()
         finally:
             self._forget()
             self._let_go()
             self._bridge.end()  # last: it carries the goodbye
 
     def _let_go(self) -> None:
-        host, self._host = self._host, None
-        if host is not None:
-            host.close()
-
-
-def _lane(infos: Any, index: int) -> dict[str, Any]:
-    """Return the info of one environment: infos are a list, or nothing."""
-    if isinstance(infos, (list, tuple)) and index < len(infos):
-        return infos[index] or {}
-    return {}
+        places, self._places = self._places, None
+        if places is not None:
+            places.close()

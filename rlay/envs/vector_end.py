@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any, Protocol
 
+import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -50,16 +51,26 @@ class RemoteVectorEnv(AlgorithmEnd[VectorSession], VectorEnv[Any, Any, Any]):
 
     def _take_facts(self, facts: EnvironmentFacts) -> None:
         """Take over the facts of the first session: spaces stay the same objects."""
-        if self._facts is None:
-            self.num_envs = facts.num_envs
-            self.single_observation_space = build(facts.observation_space)
-            self.single_action_space = build(facts.action_space)
-            self.observation_space = batch_space(
-                self.single_observation_space, self.num_envs
+        if "observation_space" not in self.__dict__:
+            self._set_spaces(
+                build(facts.observation_space),
+                build(facts.action_space),
+                facts.num_envs,
             )
-            self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._facts = facts
         self.render_mode = facts.render_mode
+
+    def _set_spaces(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        num_envs: int,
+    ) -> None:
+        self.num_envs = num_envs
+        self.single_observation_space = observation_space
+        self.single_action_space = action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
 
     @property
     def remote_spec(self) -> RemoteSpec | None:
@@ -142,7 +153,7 @@ class RemoteVectorEnv(AlgorithmEnd[VectorSession], VectorEnv[Any, Any, Any]):
 
     def __repr__(self) -> str:
         """Show channel and number of environments."""
-        count = getattr(self, "num_envs", "?")
+        count = self.__dict__.get("num_envs", "?")  # a look that waits for nobody
         return f"<{type(self).__name__} {self.name!r} num_envs={count}>"
 
     def __del__(self) -> None:

@@ -15,7 +15,7 @@ from gymnasium.error import ResetNeeded
 
 import rlay
 from rlay.envs.algorithm_link import AlgorithmLink
-from rlay.envs.server_env import GameHost
+from rlay.envs.game_host import GameHost
 from rlay.protocol.buffers import MessageBuffer
 from rlay.protocol.constants import Kind
 from rlay.protocol.delivery import next_sequence
