@@ -46,6 +46,7 @@ class Origin:
         facts: What its header says.
         session: The session with a client elsewhere; None where there is none.
         numbers: The channel's number on each link that knows it.
+        refused_at: When its server last refused a client, by the loop's clock; or 0.
     """
 
     def __init__(self, registry: "Registry", name: str) -> None:
@@ -58,6 +59,7 @@ class Origin:
         self.name = name
         self.session: Session | None = None
         self.numbers: dict[Link, int] = {}
+        self.refused_at = 0.0
         self._registry = registry
         directory = ChannelDirectory.open(registry.root, create=False)
         try:
@@ -260,6 +262,7 @@ class Origin:
         ):
             return  # it was for the client before
         if buffer.kind is not Kind.WELCOME:
+            self.refused_at = self._registry.loop.time()
             link.send_opening(
                 FrameType.REFUSED, channel, ids, Opening(0, 0, 0, 0), payload
             )

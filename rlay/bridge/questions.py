@@ -66,6 +66,9 @@ class Questions:
             if (origin := self._origin(each)) is not None
         ]
         free = [origin for origin in found if not origin.occupied]
+        # What is free here may be taken at the other side of a mirror: who was told so
+        # is to find another one.
+        free.sort(key=lambda origin: origin.refused_at)
         return next(iter(free or found), None)
 
     def _origin(self, name: str) -> Origin | None:

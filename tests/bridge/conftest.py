@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from tests.bridge.two_machines import Machines, joined_machines
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _uvloop_has_run(_session_directory: object) -> None:
@@ -18,4 +20,12 @@ def _uvloop_has_run(_session_directory: object) -> None:
 def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
     """Run a coroutine on one loop or the other."""
     with asyncio.Runner(loop_factory=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def machines(children, channel_directory, monkeypatch) -> Iterator[Machines]:
+    """Two machines with bridges; the test is on the near one."""
+    with joined_machines(children, channel_directory) as made:
+        monkeypatch.setenv("RLAY_DIR", made.near)
         yield made

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
 import rlay
-from tests.support.bridge_child import BridgeChild
+from tests.bridge.two_machines import Machines
 from tests.support.equality import assert_identical
 from tests.support.threads import serving
 from tests.support.vectors import MODES, Lane, drive
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Machines(NamedTuple):
-    """Two channel directories with a bridge each, and where the far one listens."""
-
-    near: str
-    far: str
-    address: str
-
-
-@pytest.fixture
-def machines(children, channel_directory, monkeypatch) -> Iterator[Machines]:
-    """The algorithm is on the near one."""
-    near, far = channel_directory / "near", channel_directory / "far"
-    for directory in (near, far):
-        directory.mkdir(mode=0o700)
-    monkeypatch.setenv("RLAY_DIR", str(near))
-    listening = BridgeChild(children, "--directory", far)
-    address = f"127.0.0.1:{listening.port}"
-    command = [sys.executable, "-m", "rlay", "bridge", "--directory", str(near)]
-    dialing = children.start_command([*command, "--connect", address], forever=True)
-    wait_until(lambda: "is up" in dialing.stderr)
-    yield Machines(str(near), str(far), address)
-    dialing.end_orderly()
-    listening.end()
-    for directory in (near, far):
-        directory.rmdir()  # nothing is left in it
 
 
 def expected(count: int, mode: Any) -> Any:

@@ -5,6 +5,7 @@ in all that follows.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def serve_lane(name: str, plan: Plan) -> None:
 
 def play_lane(name: str, plan: Plan) -> None:
     """Let one hash chain ask for decisions."""
+    say("playing")
     rlay.ClientBackend(FaultyChain(plan), name=name, connect_timeout=LIMIT_S).run()
 
 
@@ -125,10 +127,12 @@ class Games(Fleet):
 
     def serve(self, lane: int, plan: Plan | None = None) -> Child:
         """Start the game of a lane."""
-        made = self.envs is not None and self.envs.connected
-        name = "game" if made else f"game.{lane}"
+        later = self.envs is not None and self.envs.connected
+        name = "game" if later else f"game.{lane}"
         child = self._children.start(play_lane, name, plan or [], forever=True)
         self.children[lane] = child
+        if later:
+            child.wait_until_printed("playing")
         return child
 
     def attach(self, **options: Any) -> Any:
@@ -138,9 +142,14 @@ class Games(Fleet):
         for lane in range(self.lanes):
             if lane not in self.children:
                 self.serve(lane)
-        self.envs.wait_until_connected()
+        wait_until(self._all_joined, LIMIT_S)
         assert list(self.envs.channels) == [f"game.{n}" for n in range(self.lanes)]
         return self.envs
+
+    def _all_joined(self) -> bool:
+        with suppress(rlay.ConnectTimeout):  # it may be short, for what comes later
+            self.envs.wait_until_connected()
+        return bool(self.envs.connected)
 
 
 HANGS: Plan = [["step", 4, "sleep", HANG_S]]
