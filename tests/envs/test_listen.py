@@ -245,8 +245,7 @@ def test_what_is_no_address_is_refused(kind):
 
 @pytest.mark.usefixtures("_bridge_ends")
 @pytest.mark.parametrize(
-    "kind",
-    [rlay.ClientEnv, rlay.ClientVectorEnv, rlay.ServerVectorEnv, rlay.ClientBackend],
+    "kind", [rlay.ClientEnv, rlay.ClientVectorEnv, rlay.ClientBackend]
 )
 def test_nobody_comes_and_the_bridge_ends(kind):
     """A constructor that raises leaves nothing."""
