@@ -14,13 +14,8 @@ from measure.placement import UNPINNED
 from measure.rounds import Run
 
 _OURS = "RLay ClientEnv"
-_SIZES = (
-    "frame-4x4x1",
-    "frame-16x16x4",
-    "frame-84x84x4",
-    "frame-640x480x3",
-    "frame-1920x1080x3",
-)
+_FRAMES = ("frame-16x16x4", "frame-84x84x4", "frame-640x480x3", "frame-1920x1080x3")
+_SIZES = {"trivial": 16, **{name: frame_bytes(name) for name in _FRAMES}}
 
 
 def _runs(environment: str, size: int) -> list[Run]:
@@ -51,8 +46,7 @@ def main() -> None:
     options = parse("Steps per second by the size of the observation.", rounds=3)
     comparison = Comparison("compare_sizes", options)
     lines: dict[str, list[tuple[float, float]]] = {}
-    for environment in _SIZES:
-        size = frame_bytes(environment)
+    for environment, size in _SIZES.items():
         title = f"{size:,} bytes"
         if not comparison.wants(title):
             continue

@@ -73,7 +73,8 @@ def _draw_bars(axes: Any, panel: Bars) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _draw_lines(axes: Any, panel: Lines) -> None:
+def _draw_lines(axes: Any, panel: Lines, colours: Sequence[Any]) -> None:
+    axes.set_prop_cycle(color=colours)
     for label, points in panel.lines.items():
         across, along = zip(*points, strict=True)
         width = 2.2 if _ours(label) else 1.0
@@ -118,6 +119,6 @@ def draw(path: Path, panels: Sequence[Bars | Lines]) -> None:
         if isinstance(panel, Bars):
             _draw_bars(axes, panel)
         else:
-            _draw_lines(axes, panel)
+            _draw_lines(axes, panel, mpl.colormaps["tab20"].colors)
     figure.savefig(path, dpi=_DOTS_PER_INCH)
     pyplot.close(figure)

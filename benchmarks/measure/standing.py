@@ -29,11 +29,14 @@ from measure.rounds import (
     run_to_end,
 )
 
-_OPEN_LIMIT_S = 180.0
+_OPEN_LIMIT_S = 120.0
 _ANSWER_LIMIT_S = 120.0
 _CLOSE_LIMIT_S = 30.0
 _READ_BYTES = 65536
 _INSTALLED = "contenders.installed"
+
+# The learner's products are small: more threads would only take the CPUs from others.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 # The program of each peer, beside the name of its virtual environment.
 _PROGRAMS = {
@@ -189,7 +192,8 @@ def _command(
 ) -> tuple[list[str], dict[str, str]]:
     words = json.dumps(spec)
     if run.contender not in _PROGRAMS:
-        return [sys.executable, "-m", _INSTALLED, words], child_environment()
+        environment = {**child_environment(), **_ONE_THREAD}
+        return [sys.executable, "-m", _INSTALLED, words], environment
     program, name = _PROGRAMS[run.contender]
     try:
         python = venvs.python_of(peers, name)
@@ -197,7 +201,7 @@ def _command(
         raise NotMeasured(str(error)) from None
     # Its own packages and the benchmarks, and not this repository: one peer is an old
     # version of RLay itself. So neither is the working directory searched (-P).
-    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
+    environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(BENCHMARKS)}
     return [python, "-P", "-m", program, words], environment
 
 
