@@ -126,7 +126,8 @@ compare: .venv/bench.stamp
 	@set -e; for script in benchmarks/compare_*.py; do \
 		name=results/$$(basename "$$script" .py); \
 		.venv/bin/python "$$script" --peers $(PEERS) \
-			--json "$$name.json" --plot "$$name.png" | tee "$$name.md"; \
+			--json "$$name.json" --plot "$$name.png" > "$$name.md"; \
+		cat "$$name.md"; \
 	done
 
 clean:
