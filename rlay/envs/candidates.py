@@ -62,6 +62,9 @@ class Candidates(Protocol):
     def put_back(self, candidate: Candidate) -> None:
         """Let a channel that was let go of be found again."""
 
+    def refused(self, candidate: Candidate, error: Exception, pause_s: float) -> None:
+        """Put back a channel that will not do; others go first, for a while."""
+
     def replacing(self, candidate: Candidate) -> "Candidates":
         """Return where another channel in a lost one's place is found."""
 
@@ -147,6 +150,11 @@ class NamedChannels:
         """Let it be found again."""
         self._searches[candidate.place] = ChannelSearch(candidate.name, self._directory)
 
+    def refused(self, candidate: Candidate, error: Exception, pause_s: float) -> None:
+        """Put it back, to be found again after a while."""
+        self.put_back(candidate)
+        self._busy.note(candidate.place, error, pause_s)
+
     def replacing(self, candidate: Candidate) -> Candidates:
         """Return the same name: who gives a list wants just those channels."""
         return NamedChannels([candidate.name], self._directory)
@@ -227,11 +235,16 @@ class LocalGroup:
         """Let it be found again."""
         self._held.discard(candidate.name)
 
-    def refused(self, candidate: Candidate, error: Exception) -> None:
+    def refused(
+        self,
+        candidate: Candidate,
+        error: Exception,
+        pause_s: float = _BUSY_PAUSE_S,
+    ) -> None:
         """Put back what was taken, at the other side of a bridge; others go first."""
         self.put_back(candidate)
         self._refusals[candidate.name] = time.monotonic()
-        self._busy.note(candidate.name, error)
+        self._busy.note(candidate.name, error, pause_s)
 
     def rest(self, seconds: float) -> None:
         """Wait a while before the next look."""
@@ -284,6 +297,9 @@ class _PlaceInGroup:
 
     def put_back(self, candidate: Candidate) -> None:
         self._group.put_back(candidate)
+
+    def refused(self, candidate: Candidate, error: Exception, pause_s: float) -> None:
+        self._group.refused(candidate, error, pause_s)
 
     def replacing(self, candidate: Candidate) -> Candidates:
         return self._group.replacing(candidate)
@@ -356,15 +372,15 @@ class GroupAtBridge:
         if candidate.name == self._address:
             self._searches[self._address] = self._search(self._address)
 
-    def refused(self, candidate: Candidate, error: Exception) -> None:
+    def refused(
+        self, candidate: Candidate, error: Exception, pause_s: float = _REFUSED_PAUSE_S
+    ) -> None:
         """Put back what somebody else was faster to take.
 
         Many may wait for the same few: they do not all come again at once.
         """
         self.put_back(candidate)
-        self._busy.note(
-            candidate.name, error, random.uniform(_BUSY_PAUSE_S, _REFUSED_PAUSE_S)
-        )
+        self._busy.note(candidate.name, error, random.uniform(_BUSY_PAUSE_S, pause_s))
 
     def rest(self, seconds: float) -> None:
         """Wait a while before the next look; less where a bridge says something."""

@@ -24,15 +24,15 @@ from rlay.envs.lane_sources import Arrival, Attached, Search
 from rlay.envs.rows import Rows
 from rlay.envs.vector_infos import LaneInfo, listed_infos
 from rlay.errors import EnvLost, RLayError, SpaceMismatch
+from rlay.protocol.greeting import EnvironmentFacts
 from rlay.transport.peers import Deadline
 
 _log = logging.getLogger("rlay.envs.client_vector_env")
 
 _LOOK_EVERY_S: Final = 0.02
-_REFUSED_PAUSE_S: Final = 5.0
 
 Replace = Callable[[Arrival], Search]
-Judge = Callable[[Arrival], Attached]
+Judge = Callable[["ChannelLanes", Arrival], Attached]
 
 
 class Act(Enum):
@@ -52,6 +52,7 @@ class Results:
         terminations: bool of shape (num_envs,).
         truncations: bool of shape (num_envs,).
         infos: In the order of the lanes: a lane's or a range of lanes' info.
+        lost: Why lanes have no environment.
     """
 
     def __init__(self, rows: Rows, num_envs: int) -> None:
@@ -61,6 +62,7 @@ class Results:
         self.terminations = np.zeros(num_envs, dtype=np.bool_)
         self.truncations = np.zeros(num_envs, dtype=np.bool_)
         self.infos: list[LaneInfo] = []
+        self.lost: dict[int, EnvLost] = {}
 
 
 class ChannelLanes:
@@ -103,7 +105,7 @@ class ChannelLanes:
             EnvLost: There is none.
         """
         if self._attachment is None:
-            raise self.lost or EnvLost("there is no environment", executed=False)
+            raise EnvLost(f"{self} of the vector: {self.lost}", executed=False)
         return self._attachment.link
 
     @property
@@ -120,6 +122,15 @@ class ChannelLanes:
         waits = self._fresh and self._mode is AutoresetMode.DISABLED
         return self._attachment is None or waits
 
+    def check_kind(self, facts: EnvironmentFacts) -> None:
+        """Refuse an environment that these lanes could not be.
+
+        Raises:
+            SpaceMismatch: It is no batch where one is wanted, or a batch where none is;
+                or it resets itself in another mode.
+        """
+        raise NotImplementedError
+
     def attach(self, arrival: Arrival, attachment: Attached) -> None:
         """Begin a session."""
         self._arrival, self._attachment = arrival, attachment
@@ -131,17 +142,27 @@ class ChannelLanes:
 
     def lose(self, error: EnvLost) -> None:
         """Take note of the end of an environment, and leave its channel."""
-        self.lost = error
+        # Not the error itself: its traceback holds the vector, and its user's frames.
+        self.lost = EnvLost(str(error), error.executed)
         self.let_go()
 
-    def look_after(self) -> None:
-        """Take note of an environment that went away meanwhile."""
+    def look_after(self, *, executed: bool | None = False) -> bool:
+        """Take note of an environment that went away meanwhile.
+
+        Args:
+            executed: Of what is outstanding; None where it may have been run.
+
+        Returns:
+            Whether it was there until now.
+        """
         if self._attachment is None or self._attachment.link.over:
-            return
+            return False
         try:
             self._attachment.link.channel.watch.check()
         except RLayError as error:
-            self.lose(EnvLost(str(error), executed=False))
+            self.lose(EnvLost(str(error), executed))
+            return True
+        return False
 
     def let_go(self) -> None:
         """Leave the channel, or stop looking for another one. Twice is harmless."""
@@ -173,34 +194,44 @@ class ChannelLanes:
         if found is None:
             return False
         (arrival,) = found
-        self._search = None
         try:
-            attachment = judge(arrival)
-        except SpaceMismatch as error:
+            attachment = judge(self, arrival)
+        except RLayError as error:
             # A stranger that comes in the place of an old hand must not end a run.
-            arrival.let_go()
-            _log.warning("%s: %s", self, error)
-            self._look_at = now + _REFUSED_PAUSE_S
+            self._search.turn_away(arrival, error)
             return False
+        except BaseException:
+            arrival.let_go()
+            raise
+        search, self._search = self._search, None
+        search.give_up()
         self.attach(arrival, attachment)
         _log.info("%s are back, on channel %r", self, self.channel)
         return True
 
+    @property
+    def problem(self) -> str:
+        """Why there is no environment, and what is in the way of another one."""
+        texts = [str(self.lost), "" if self._search is None else self._search.problem]
+        return "; ".join(text for text in texts if text)
+
     def report_lost(self, results: Results) -> None:
         """Report the lanes as truncated: they have no environment."""
-        info: dict[str, Any] = {}
-        if self.lost is not None:
-            info["lost"] = str(self.lost)
-            info["executed"] = self.lost.executed
-        self._report_truncated(results, {"rlay": info})
+        self._report_truncated(results)
+        self.note_lost(results)
 
-    def _report_truncated(self, results: Results, *infos: dict[str, Any]) -> None:
+    def note_lost(self, results: Results) -> None:
+        """Say why the lanes have no environment."""
+        if self.lost is not None:
+            for lane in range(self.lanes.start, self.lanes.stop):
+                results.lost[lane] = self.lost
+
+    def _report_truncated(self, results: Results) -> None:
         results.truncations[self.lanes] = True
-        for lane in range(self.lanes.start, self.lanes.stop):
-            if self._mode is AutoresetMode.SAME_STEP:
+        if self._mode is AutoresetMode.SAME_STEP:
+            for lane in range(self.lanes.start, self.lanes.stop):
                 final = {"final_obs": results.rows.row(lane), "final_info": {}}
                 results.infos.append((lane, final))
-            results.infos += [(lane, info) for info in infos]
 
     # ------------------------------------------------------------------------ step
 
@@ -254,18 +285,18 @@ class ChannelLanes:
     # ----------------------------------------------------------------------- reset
 
     def send_reset(
-        self, seeds: Any = None, options: Any = None, mask: Any = None
+        self, seed: Any = None, options: Any = None, mask: Any = None
     ) -> None:
         """Send Reset.
 
         Args:
-            seeds: One for each lane, or None.
+            seed: None, of the first lane, or a list with one for each lane.
             options: For the environments.
             mask: bool, of the lanes that are reset; None for all.
         """
-        self._patience = self._reset_send(seeds, options, mask)
+        self._patience = self._reset_send(seed, options, mask)
 
-    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+    def _reset_send(self, seed: Any, options: Any, mask: Any) -> Deadline:
         raise NotImplementedError
 
     def receive_reset(self, results: Results) -> None:
@@ -306,6 +337,11 @@ class SingleLane(ChannelLanes):
         self._ended = False
         self._resets_next = mode is AutoresetMode.NEXT_STEP
 
+    def check_kind(self, facts: EnvironmentFacts) -> None:
+        """Refuse a batch of one: its messages have rows."""
+        if facts.vector:
+            raise SpaceMismatch(f"{self}: a single environment is wanted, not a vector")
+
     def _next_act(self) -> Act:
         if self._fresh or self._attachment is None:
             return super()._next_act()
@@ -334,8 +370,9 @@ class SingleLane(ChannelLanes):
         if self._patience is not None:
             self.receive_reset(results)
 
-    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
-        return self.link.reset_send(None if seeds is None else seeds[0], options)
+    def _reset_send(self, seed: Any, options: Any, mask: Any) -> Deadline:
+        own = seed[0] if isinstance(seed, list) else seed
+        return self.link.reset_send(own, options)
 
     def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
         self._ended = False
@@ -355,6 +392,17 @@ class SingleLane(ChannelLanes):
 class LaneBatch(ChannelLanes):
     """A channel with several environments, which its backend steps and resets."""
 
+    def check_kind(self, facts: EnvironmentFacts) -> None:
+        """Refuse a single environment, and one of another mode."""
+        theirs = AutoresetMode(facts.autoreset_mode or AutoresetMode.NEXT_STEP)
+        if not facts.vector:
+            raise SpaceMismatch(f"{self}: a vector is wanted, not one environment")
+        if theirs is not self._mode:
+            raise SpaceMismatch(
+                f"{self}: the autoreset mode is {theirs.value}, {self._mode.value} is "
+                "wanted"
+            )
+
     def _receive_step(self, results: Results) -> None:
         observations, rewards, terminations, truncations, infos = self._wait()
         results.rows.put_batch(self.lanes, observations)
@@ -364,10 +412,10 @@ class LaneBatch(ChannelLanes):
         if infos:
             self._take_infos(infos, results)
 
-    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+    def _reset_send(self, seed: Any, options: Any, mask: Any) -> Deadline:
         if mask is not None and not mask.all():
             options = {**(options or {}), "reset_mask": mask}
-        return self.link.reset_send(seeds, options)
+        return self.link.reset_send(seed, options)
 
     def _take_reset(self, observation: Any, info: Any, results: Results) -> None:
         results.rows.put_batch(self.lanes, observation)

@@ -8,11 +8,13 @@ from typing import Any
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode
 
+from rlay.envs.algorithm_end import refuse
 from rlay.envs.candidates import candidates_for
 from rlay.envs.display import backend_mode
-from rlay.envs.gathering import GatheredChannels, Gathering, Welcomed
+from rlay.envs.gathering import Gathering, Welcomed
 from rlay.envs.lanes import Lanes
 from rlay.envs.remote_env import channel_name, given_arguments
+from rlay.envs.replacement import GatheredChannels
 from rlay.envs.sole_batch import SoleBatch
 from rlay.envs.spaces import mismatch
 from rlay.envs.timeouts import (
@@ -25,7 +27,7 @@ from rlay.envs.timeouts import (
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
 from rlay.envs.vector_manner import Manner, OnLaneLost, mode_of_all
-from rlay.errors import ChannelError
+from rlay.errors import ChannelError, EnvLost, ResetTimeout, StepTimeout
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import Wishes
 
@@ -212,7 +214,7 @@ class ClientVectorEnv(RemoteVectorEnv):
         """
         with self._exclusively():
             self._check_not_pending()
-            if self._lanes is not None and self._lanes.over:
+            if isinstance(self._lanes, SoleBatch) and self._lanes.over:
                 self._let_go()
             if self._lanes is None:
                 self._connect()
@@ -295,6 +297,13 @@ class ClientVectorEnv(RemoteVectorEnv):
     def _after_failure(self, error: BaseException) -> None:
         if not isinstance(error, AlreadyPendingCallError):
             self._pending = False
+        if isinstance(error, EnvLost) and isinstance(self._lanes, SoleBatch):
+            error.lanes = tuple(range(self.num_envs))
+        broken_off = (StepTimeout, ResetTimeout)
+        if self._lanes is not None and (
+            isinstance(error, broken_off) or not isinstance(error, Exception)
+        ):
+            self._lanes.unsettle()
         super()._after_failure(error)
 
     # ------------------------------------------------------------------- the end
@@ -313,6 +322,7 @@ class ClientVectorEnv(RemoteVectorEnv):
     def _let_go(self) -> None:
         lanes, self._lanes = self._lanes, None
         self._link = None
+        self._step = refuse("the channels were left")
         if lanes is not None:
             lanes.let_go()
 

@@ -14,6 +14,8 @@ from gymnasium.vector import AutoresetMode
 
 from rlay.envs.channel_lanes import Act, LaneBatch, Results
 from rlay.envs.lane_sources import Arrival
+from rlay.envs.vector_resets import seeds_for
+from rlay.protocol.greeting import EnvironmentFacts
 from rlay.transport.peers import Deadline
 
 
@@ -25,6 +27,9 @@ class GameLanes(LaneBatch):
         super().__init__(lanes, arrival, mode)
         self._ended = np.zeros(self.count, dtype=np.bool_)
         self._resetting = np.ones(self.count, dtype=np.bool_)
+
+    def check_kind(self, facts: EnvironmentFacts) -> None:
+        """Refuse nobody: what a game must be was said when it joined."""
 
     # ------------------------------------------------------------------------ step
 
@@ -66,12 +71,12 @@ class GameLanes(LaneBatch):
 
     # ----------------------------------------------------------------------- reset
 
-    def _reset_send(self, seeds: Any, options: Any, mask: Any) -> Deadline:
+    def _reset_send(self, seed: Any, options: Any, mask: Any) -> Deadline:
         if mask is None or self._fresh or mask.all():
             mask = None  # a game that has just come has nothing to be kept
         every = np.ones(self.count, dtype=np.bool_)
         self._resetting = every if mask is None else mask.copy()
-        seeds = [None] * self.count if seeds is None else list(seeds)
+        seeds = seeds_for(seed, self.count)
         return self.link.reset_send(seeds, options, mask)
 
     def _take_reset(self, observation: Any, info: Any, results: Results) -> None:

@@ -227,11 +227,16 @@ class GamePlaces:
 
 class _Replacement:
     def __init__(self, lost: JoinedGame, accepts: Accepts) -> None:
+        self.problem = ""
         self._lost, self._accepts = lost, accepts
 
     def look(self) -> Sequence[JoinedGame] | None:
         game = self._lost.follower(self._accepts)
         return None if game is None else [game]
+
+    def turn_away(self, arrival: JoinedGame, error: RLayError) -> None:
+        self.problem = str(error)
+        arrival.let_go()
 
     def give_up(self) -> None:
         """Nothing is open: the place stays."""

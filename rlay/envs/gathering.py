@@ -63,33 +63,6 @@ class Welcomed:
         self.candidate.let_go()
 
 
-class GatheredChannels:
-    """Where the lanes of a vector over channels come from, again and again."""
-
-    def __init__(
-        self, candidates: Candidates, wishes: Wishes, limit_s: float | None
-    ) -> None:
-        """Look among ``candidates``; the rest is as for :class:`Gathering`."""
-        self._candidates = candidates
-        self._wishes = wishes
-        self._limit_s = limit_s
-
-    def replacing(self, lost: Welcomed) -> "Gathering":
-        """Return what looks for another channel in a lost one's place."""
-        count = lost.facts.num_envs
-        return Gathering(
-            self._candidates.replacing(lost.candidate),
-            self._wishes,
-            self._limit_s,
-            wanted=count,
-            each=count,
-        )
-
-    def close(self) -> None:
-        """Stop looking. Twice is harmless."""
-        self._candidates.close()
-
-
 class _Joining:
     """A channel that was found, and whose backend is being greeted."""
 
@@ -119,7 +92,6 @@ class Gathering:
         limit_s: float | None,
         *,
         wanted: int | None = None,
-        each: int | None = None,
     ) -> None:
         """Begin with none.
 
@@ -128,15 +100,12 @@ class Gathering:
             wishes: What the algorithm asks of each backend.
             limit_s: How long :meth:`wait` may take, in seconds; None for ever.
             wanted: Environments in all; None for what there is.
-            each: Environments that a channel must carry; others are passed over. None
-                for any number.
         """
         self._candidates = candidates
         self._wishes = dataclasses.replace(wishes, num_envs=None)
         self._hello = hello_of(self._wishes)
         self._limit_s = limit_s
         self._wanted = wanted
-        self._each = each
         self._joining: list[_Joining] = []
         self._problem = ""
         self._pick_at = 0.0
@@ -194,16 +163,8 @@ class Gathering:
         return total == wanted
 
     def _begin(self, candidate: Candidate) -> None:
-        carried = candidate.client.facts.num_envs
         try:
             check_paradigm(candidate.client, candidate.name, self._wishes)
-            if self._each not in (None, carried):
-                self._problem = (
-                    f"channel {candidate.client.name!r} carries {carried} "
-                    f"environments, {self._each} are missing"
-                )
-                self._drop(candidate)
-                return
             greeting = PendingGreeting(candidate.client, self._hello, (0, draw_id()))
         except (PeerLost, ChannelClosed) as error:
             self._problem = str(error)

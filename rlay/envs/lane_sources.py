@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.timeouts import Timeouts
+from rlay.errors import RLayError
 from rlay.protocol.greeting import EnvironmentFacts
 
 
@@ -41,10 +42,19 @@ class Arrival(Protocol):
 
 
 class Search(Protocol):
-    """Looks for environments."""
+    """Looks for environments.
+
+    Attributes:
+        problem: What is in the way, for people; empty where nothing can be said.
+    """
+
+    problem: str
 
     def look(self) -> Sequence[Arrival] | None:
         """Return them, or None where they are not all there yet. Never waits."""
+
+    def turn_away(self, arrival: Any, error: RLayError) -> None:
+        """Send away who came but will not do, and look for others."""
 
     def give_up(self) -> None:
         """Stop looking. Twice is harmless."""

@@ -20,11 +20,17 @@ from rlay.envs.faults import reset_needed
 from rlay.envs.lane_sources import Arrival, Attached, LaneSource
 from rlay.envs.rows import make_rows
 from rlay.envs.spaces import build, mismatch
-from rlay.envs.vector_infos import InfoForm
+from rlay.envs.vector_infos import InfoForm, add_lost
 from rlay.envs.vector_manner import Manner, OnLaneLost
-from rlay.envs.vector_resets import seeds_for, split_options
-from rlay.errors import ConnectTimeout, EnvLost, SpaceMismatch
+from rlay.envs.vector_resets import (
+    UNKNOWN_LANES,
+    part_of_seed,
+    seeds_for,
+    split_options,
+)
+from rlay.errors import ConnectTimeout, EnvLost, SpaceMismatch, StepTimeout
 from rlay.protocol.decisions import Operation
+from rlay.transport.peers import Deadline
 
 _PAUSE_S: Final = 0.005
 
@@ -78,7 +84,7 @@ class Lanes:
             lanes = slice(first, first + each.facts.num_envs)
             kind = batch if each.facts.vector else SingleLane
             channel = kind(lanes, each, mode)
-            channel.attach(each, self._judge(each))
+            channel.attach(each, self._judge(channel, each))
             self._channels.append(channel)
             first = lanes.stop
         self._parts = ActionParts(
@@ -104,11 +110,11 @@ class Lanes:
 
     # -------------------------------------------------------------- lost, and found
 
-    def _judge(self, arrival: Arrival) -> Attached:
+    def _judge(self, each: ChannelLanes, arrival: Arrival) -> Attached:
         """Return the session with an environment that is like the others.
 
         Raises:
-            SpaceMismatch: They are not.
+            SpaceMismatch: It is not.
         """
         ours, theirs = self.facts, arrival.facts
         error = mismatch(
@@ -118,6 +124,7 @@ class Lanes:
             raise SpaceMismatch(
                 f"channel {arrival.name!r} is unlike the others: {error}"
             )
+        each.check_kind(theirs)
         return arrival.attach(self._manner.timeouts, copy=False)
 
     def _lose(self, each: ChannelLanes, error: EnvLost) -> None:
@@ -126,8 +133,15 @@ class Lanes:
         if each.channel is not None:
             each.lose(error)
         if self._manner.on_lost is OnLaneLost.RAISE:
-            error.lanes = tuple(range(each.lanes.start, each.lanes.stop))
+            self.drop_absent(executed=None)  # one machine may have had several
+            error.lanes = self.lost_lanes
             raise error
+
+    @property
+    def lost_lanes(self) -> tuple[int, ...]:
+        """The lanes without an environment."""
+        lost = [each.lanes for each in self._channels if each.channel is None]
+        return tuple(lane for lanes in lost for lane in range(lanes.start, lanes.stop))
 
     def _bring_back(self, *, all_of_them: bool, check: Check = lambda: None) -> None:
         """Look for environments in the place of lost ones.
@@ -156,7 +170,7 @@ class Lanes:
             if time.monotonic() >= until:
                 raise ConnectTimeout(
                     f"no environment came in place of {missing[0]} within {limit_s} s "
-                    f"({missing[0].lost})"
+                    f"({missing[0].problem})"
                 )
             time.sleep(_PAUSE_S)
         self._incomplete = bool(missing)
@@ -262,19 +276,16 @@ class Lanes:
                 each.receive_first(results)
             except Exception as error:
                 self._failed(each, error)
-                each.report_lost(results)
-        if self._incomplete and self._manner.on_lost is OnLaneLost.WAIT:
-            lost = [each for each in self._channels if each.channel is None]
-            self._bring_back(all_of_them=True)
-            for each in lost:
-                each.send_reset()
-                each.receive_reset(results)
+                each.note_lost(results)  # the end of its episode is told already
 
     def _observations(self) -> Any:
         return self._rows.snapshot() if self._manner.copy else self._rows.view()
 
     def _infos(self, results: Results) -> dict[str, Any]:
-        return self._info_form.joined(results.infos) if results.infos else {}
+        infos = self._info_form.joined(results.infos) if results.infos else {}
+        if results.lost:
+            infos = add_lost(infos, results.lost, self.facts.num_envs)
+        return infos
 
     # ----------------------------------------------------------------------- reset
 
@@ -282,13 +293,10 @@ class Lanes:
         self, seed: Any, options: dict[str, Any] | None, check: Check = lambda: None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all lanes, or those of a mask; see ``ClientVectorEnv.reset``."""
-        seeds = seeds_for(seed, self.facts.num_envs)
+        seeds_for(seed, self.facts.num_envs)  # whether it fits
         options, mask = split_options(options, self.facts.num_envs)
         if mask is not None and not self._settled:
-            raise reset_needed(
-                "reset_mask names some of the environments, and the others have no "
-                "known state"
-            )
+            raise reset_needed(UNKNOWN_LANES)
         if mask is None:
             mask = np.ones(self.facts.num_envs, dtype=np.bool_)
         self._drop_broken()
@@ -296,19 +304,23 @@ class Lanes:
         self._bring_back(all_of_them=patient, check=check)
         self._settled = False
         chosen = [each for each in self._channels if mask[each.lanes].any()]
-        results = self._reset(chosen, seeds, options, mask)
+        results = self._reset(chosen, seed, options, mask)
         self._settled = True
         self._ended &= ~mask
         return self._observations(), self._infos(results)
 
-    def drop_absent(self) -> None:
+    def unsettle(self) -> None:
+        """Take note that a call was broken off: all lanes must be reset next."""
+        self._settled = False
+
+    def drop_absent(self, *, executed: bool | None = False) -> None:
         """Take note of who went away while nobody waited for anything.
 
-        Where the environments come by themselves that is no error: whoever comes next
-        is a new one.
+        Args:
+            executed: Of what is outstanding; None where it may have been run.
         """
         for each in self._channels:
-            each.look_after()
+            each.look_after(executed=executed)
             self._incomplete |= each.channel is None
 
     def _drop_broken(self) -> None:
@@ -316,15 +328,16 @@ class Lanes:
             if each.channel is not None and each.over:
                 self._incomplete = True
                 each.lose(EnvLost("its session is over", executed=None))
+        self.drop_absent()
 
     def _reset(
-        self, chosen: list[ChannelLanes], seeds: list[Any], options: Any, mask: Any
+        self, chosen: list[ChannelLanes], seed: Any, options: Any, mask: Any
     ) -> Results:
         results = Results(self._rows, self.facts.num_envs)
         for each in chosen:
             part = each.lanes
             try:
-                each.send_reset(seeds[part], options, mask[part])
+                each.send_reset(part_of_seed(seed, part), options, mask[part])
             except Exception as error:
                 self._failed(each, error)
         for each in chosen:
@@ -332,7 +345,7 @@ class Lanes:
                 each.receive_reset(results)
             except Exception as error:
                 self._failed(each, error)
-                each.report_lost(results)
+                each.note_lost(results)
         return results
 
     # ------------------------------------------------------------------------ call
@@ -340,25 +353,48 @@ class Lanes:
     def call(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None
     ) -> tuple[Any, ...]:
-        """Ask every lane, and return what each said.
+        """Ask every lane, and return what each said; None for a lane that is lost.
+
+        All answers are awaited, whatever one of them is.
 
         Raises:
-            EnvLost: A lane has no environment.
+            EnvLost: A lane has no environment, where that is to be raised.
             ValueError: A list of values for :attr:`Operation.SET` is of another length.
+            Exception: The first that a lane raised, with a note of the lanes.
         """
         shares = self._split(operation, args)
+        settled, self._settled = self._settled, False  # until all have answered
+        failures: list[Exception] = []
+        sent: list[Deadline | None] = []
+        for each, share in zip(self._channels, shares, strict=True):
+            try:
+                sent.append(each.link.call_send(operation, name, share, kwargs))
+            except Exception as error:
+                sent.append(None)
+                self._fail_later(each, error, failures)
         results: list[Any] = []
-        try:
-            sent = [
-                each.link.call_send(operation, name, share, kwargs)
-                for each, share in zip(self._channels, shares, strict=True)
-            ]
-            for each, patience in zip(self._channels, sent, strict=True):
-                results += each.results_of(each.link.call_wait(patience))
-        except EnvLost:
-            self._drop_broken()
-            raise
+        for each, patience in zip(self._channels, sent, strict=True):
+            value: Any = None
+            try:
+                if patience is not None:
+                    value = each.link.call_wait(patience)
+            except Exception as error:
+                self._fail_later(each, error, failures)
+            results += each.results_of(value)
+        if not any(isinstance(error, StepTimeout) for error in failures):
+            self._settled = settled
+        if failures:
+            raise failures[0]
         return tuple(results)
+
+    def _fail_later(
+        self, each: ChannelLanes, error: Exception, failures: list[Exception]
+    ) -> None:
+        """Keep what is to be raised once all lanes have answered."""
+        try:
+            self._failed(each, error)
+        except Exception as raised:
+            failures.append(raised)
 
     def _split(self, operation: Operation, args: Any) -> list[Any]:
         """Return the arguments for each channel: lists of values are shared out."""

@@ -7,8 +7,10 @@ from gymnasium.vector import AutoresetMode
 from rlay.envs.algorithm_link import Step
 from rlay.envs.attachments import Attachment
 from rlay.envs.client_link import ClientLink
+from rlay.envs.faults import reset_needed
 from rlay.envs.lanes import Check, Transition
 from rlay.envs.vector_infos import InfoForm, listed_infos
+from rlay.envs.vector_resets import UNKNOWN_LANES, split_options
 from rlay.protocol.decisions import Operation
 
 
@@ -27,12 +29,14 @@ class SoleBatch:
         self._link = attachment.link
         self.facts = attachment.link.facts
         self._info_form = InfoForm(self.facts.num_envs)
+        self._settled = False
         self.step: Step = _compile_step(self._link, self._info_form)
 
     @property
     def channels(self) -> tuple[str | None, ...]:
-        """The name of the channel, for each lane."""
-        return (self._link.channel.name,) * self.facts.num_envs
+        """The name of the channel, for each lane; None where it is lost."""
+        name = None if self.over else self._link.channel.name
+        return (name,) * self.facts.num_envs
 
     @property
     def over(self) -> bool:
@@ -51,8 +55,16 @@ class SoleBatch:
         self, seed: Any, options: dict[str, Any] | None, check: Check = lambda: None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all lanes, or those of a mask in the options."""
+        _, mask = split_options(options, self.facts.num_envs)
+        if mask is not None and not (self._settled or mask.all()):
+            raise reset_needed(UNKNOWN_LANES)
         observations, infos = self._link.reset(seed, options)
+        self._settled = True
         return observations, _vector_infos(infos, self._info_form)
+
+    def unsettle(self) -> None:
+        """Take note that a call was broken off: all lanes must be reset next."""
+        self._settled = False
 
     def call(
         self, operation: Operation, name: str, args: Any = (), kwargs: Any = None

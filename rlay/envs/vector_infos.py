@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from rlay.errors import EnvLost
+
 VectorInfos = dict[str, Any]
 LaneInfo = tuple[int | slice, dict[str, Any]]
 """Of one lane, or of a range of lanes in a vector environment's own form."""
@@ -119,3 +121,31 @@ def _with_rows(
         for index in chosen:
             array[lanes.start + index] = rows[index]
     return array
+
+
+def add_lost(
+    infos: VectorInfos, lost: dict[int, EnvLost], num_envs: int
+) -> VectorInfos:
+    """Return ``infos`` with ``rlay``: why lanes are lost, and what became of a step.
+
+    ``executed`` is an array of objects: of False and None it must not make False.
+
+    Args:
+        infos: Of ``num_envs`` lanes; they are changed.
+        lost: By the lane.
+        num_envs: Lanes in all.
+    """
+    lanes = list(lost)
+    mask = np.zeros(num_envs, dtype=np.bool_)
+    mask[lanes] = True
+    said = infos.setdefault("rlay", {})
+    for key, values in (
+        ("lost", [str(error) for error in lost.values()]),
+        ("executed", [error.executed for error in lost.values()]),
+    ):
+        array = np.full(num_envs, None, dtype=object)
+        for lane, value in zip(lanes, values, strict=True):
+            array[lane] = value
+        said[key], said[f"_{key}"] = array, mask.copy()
+    infos["_rlay"] = infos.get("_rlay", np.zeros(num_envs, dtype=np.bool_)) | mask
+    return infos

@@ -1,8 +1,12 @@
 """What a reset of a vector is given, checked as Gymnasium's vectors check it."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+UNKNOWN_LANES: Final = (
+    "reset_mask names some of the environments, and the others have no known state"
+)
 
 
 def seeds_for(seed: Any, num_envs: int) -> list[Any]:
@@ -22,6 +26,22 @@ def seeds_for(seed: Any, num_envs: int) -> list[Any]:
     if len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds were given for {num_envs} environments")
     return list(seed)
+
+
+def part_of_seed(seed: Any, lanes: slice) -> Any:
+    """Return the seed of a range of lanes, in the form in which it was given.
+
+    A batch takes it as it is: of a single number each of its lanes counts on.
+
+    Args:
+        seed: As for :func:`seeds_for`, which has checked it.
+        lanes: Which; without a step.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, (int, np.integer)):
+        return int(seed) + lanes.start
+    return list(seed)[lanes]
 
 
 def split_options(
