@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.channel_lanes import Act, LaneBatch, Results
+from rlay.envs.channel_lanes import Act, Results
+from rlay.envs.lane_kinds import LaneBatch
 from rlay.envs.lane_sources import Arrival
 from rlay.envs.vector_resets import seeds_for
 from rlay.protocol.greeting import EnvironmentFacts

@@ -15,8 +15,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlay.envs.action_parts import ActionParts
-from rlay.envs.channel_lanes import ChannelLanes, LaneBatch, Results, SingleLane
+from rlay.envs.channel_lanes import ChannelLanes, Results
 from rlay.envs.faults import reset_needed
+from rlay.envs.lane_kinds import LaneBatch, SingleLane
 from rlay.envs.lane_sources import Arrival, Attached, LaneSource
 from rlay.envs.rows import make_rows
 from rlay.envs.spaces import build, mismatch

@@ -114,8 +114,8 @@ class Replacement:
 
     def _note(self, error: RLayError) -> None:
         if str(error) != self.problem:
-            self.problem = str(error)
-            _log.warning("not in the place of lost lanes: %s", error)
+            self.problem = str(error)  # a record of the error would hold the channel
+            _log.warning("not in the place of lost lanes: %s", self.problem)
 
     def give_up(self) -> None:
         """Leave the channel that is being greeted, if any. Twice is harmless."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rlay.envs.vector_infos import InfoForm, add_batch, listed_infos
+from rlay.envs.vector_infos import InfoForm, add_batch, add_lost, listed_infos
+from rlay.errors import EnvLost
 from tests.support.equality import assert_identical
 
 INFOS = [
@@ -68,3 +69,14 @@ def test_key_that_only_looks_like_a_mask_is_a_key():
     """``_hidden`` without ``hidden`` is an info of its own."""
     infos = add_batch({}, {"_hidden": np.array([7])}, slice(0, 1), 2)
     assert_identical(infos["_hidden"], np.array([7, 0]))
+
+
+def test_what_became_of_a_step_is_never_more_certain_than_it_is():
+    """False is certain, None is not: no array of bool makes one of the other."""
+    lost = {0: EnvLost("bye", executed=False), 2: EnvLost("gone", executed=None)}
+    infos = add_lost({"rlay": {"unsendable": 1}, "_rlay": np.zeros(3, bool)}, lost, 3)
+    assert infos["rlay"]["executed"].tolist() == [False, None, None]
+    assert infos["rlay"]["lost"].tolist() == ["bye", None, "gone"]
+    assert infos["rlay"]["_executed"].tolist() == [True, False, True]
+    assert infos["_rlay"].tolist() == [True, False, True]
+    assert infos["rlay"]["unsendable"] == 1
