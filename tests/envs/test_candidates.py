@@ -3,9 +3,10 @@
 import pytest
 
 import rlay
-from rlay.envs.candidates import candidates_for
+from rlay.envs.candidates import candidates_for, group_of
 from tests.support.threads import serving
 from tests.support.vectors import Lane
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
 
@@ -51,6 +52,23 @@ def test_channel_that_is_taken_is_passed_over_and_named():
         assert "n.0" in candidates.problem
         let_go(found)
         holder.close()
+
+
+def test_channel_that_was_refused_is_tried_after_all_others():
+    """Behind a bridge it may look free, for ever, while another one is."""
+    with (
+        serving(Lane, name="n.0", sessions=None),
+        serving(Lane, name="n.1", sessions=None),
+    ):
+        group = group_of("n", None)
+        for name in ("n.0", "n.1", "n.0"):
+            one = group.pick()
+            assert one is not None
+            assert one.client.name == name
+            one.let_go()
+            group.refused(one, rlay.ChannelBusy("taken elsewhere"))
+            wait_until(lambda: not group._busy.rests("n.0"))
+        assert "taken elsewhere" in group.problem
 
 
 def test_channel_that_was_put_back_is_found_again():

@@ -245,6 +245,7 @@ def test_game_that_leaves_before_all_are_there_frees_its_place():
         with game() as first:
             wait_until(lambda: first.poll() or first.connected)
             wait_until(lambda: len(joined(envs)) == 1)
+        wait_until(lambda: not joined(envs))
         with playing(Still, name="game"):
             wait_until(lambda: len(joined(envs)) == 1)
             assert waiting.running
