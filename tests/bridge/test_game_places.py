@@ -91,6 +91,6 @@ def test_game_behind_a_bridge_takes_the_place_of_one_that_left(machines: Machine
     ):
         envs.reset()
         with playing(Lane, name="game", directory=machines.far):
-            assert envs.step(actions)[3].sum() == 1
-            assert not envs.step(actions)[3].any()
+            assert envs.step(actions)[4]["_rlay"].sum() == 1
+            assert "rlay" not in envs.step(actions)[4]
             envs.close()
