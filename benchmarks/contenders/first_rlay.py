@@ -74,6 +74,7 @@ def _open(spec: dict[str, Any]) -> Opened:
     def close() -> None:
         env.close()
         far.end(process)
+        (Path("/tmp") / name).unlink(missing_ok=True)
 
     # Its far end waits by looking without an end, which would disturb all others.
     return Opened(

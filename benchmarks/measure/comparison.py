@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,8 @@ class Comparison:
 
     def __init__(self, script: str, options: argparse.Namespace) -> None:
         """Print what a reader must know of the machine and the versions."""
+        # So that what was started ends with the script, as on Ctrl-C.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         self.quick: bool = options.quick
         self._options = options
         self._patience = Patience(_PATIENCE_S)
