@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from rlay.errors import ChannelBusy, ChannelNotFound, RemoteProtocolError
+from rlay.errors import ChannelBusy, ChannelNotFound, PeerLost, RemoteProtocolError
 from rlay.protocol.constants import DEFAULT_MAX_MESSAGE_BYTES, Kind
 from rlay.protocol.greeting import Hello, Refusal, Welcome
 from rlay.protocol.names import check_name
@@ -178,10 +178,17 @@ class MemClient(MemEnd):
         """Map the slots that a Welcome speaks of and return the session.
 
         Raises:
-            ChannelError: The slots are not there or not sound.
+            PeerLost: The slots are not there: the server died since, and another one,
+                or nobody, is in its place.
+            ChannelError: The slots are not sound.
         """
         generation = welcome.generation
-        memory = self._store.open_slots(generation)
+        try:
+            memory = self._store.open_slots(generation)
+        except ChannelNotFound as error:
+            raise PeerLost(
+                f"{self.peer.who} is gone since it greeted: {error}"
+            ) from error
         geometry = SlotGeometry.read(memory, generation, self._store.path)
         self._channel = SlotChannel(
             self._store,

@@ -24,7 +24,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def machines(children, channel_directory, monkeypatch) -> Iterator[Machines]:
+def joined(children, channel_directory, monkeypatch) -> Iterator[Machines]:
     """Two machines with bridges; the test is on the near one."""
     with joined_machines(children, channel_directory) as made:
         monkeypatch.setenv("RLAY_DIR", made.near)

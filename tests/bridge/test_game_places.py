@@ -30,14 +30,14 @@ def games(*options: dict[str, Any]) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("trainer", ["near", "direct"])
-def test_games_of_every_kind_in_one_vector(machines: Machines, trainer: str, mode: Any):
+def test_games_of_every_kind_in_one_vector(joined: Machines, trainer: str, mode: Any):
     """On the trainer's machine, behind bridges and direct: equal to SyncVectorEnv."""
-    address = f"tcp://{machines.address}/game"
+    address = f"tcp://{joined.address}/game"
     name = "game" if trainer == "near" else address
     with games(
-        {"directory": machines.near},
-        {"directory": machines.far},
-        {"directory": machines.far},
+        {"directory": joined.near},
+        {"directory": joined.far},
+        {"directory": joined.far},
         {"name": address},
     ):
         envs = rlay.ServerVectorEnv(name, 4, autoreset_mode=mode)
@@ -45,9 +45,9 @@ def test_games_of_every_kind_in_one_vector(machines: Machines, trainer: str, mod
         envs.close()
 
 
-def test_direct_games_pass_over_places_that_are_taken_elsewhere(machines: Machines):
+def test_direct_games_pass_over_places_that_are_taken_elsewhere(joined: Machines):
     """Their bridge has mirrors only, and cannot see who holds a place at the origin."""
-    address = f"tcp://{machines.address}/game"
+    address = f"tcp://{joined.address}/game"
     with playing(Lane, name="game"), playing(Lane, name="game"):
         envs = rlay.ServerVectorEnv("game", 4, connect_timeout=0.5)
         wait_until(lambda: tried(envs) == 2)
@@ -81,16 +81,16 @@ def leave_in_the_first_step(directory: str) -> None:
         assert isinstance(backend.decide(observation), rlay.Action)
 
 
-def test_game_behind_a_bridge_takes_the_place_of_one_that_left(machines: Machines):
+def test_game_behind_a_bridge_takes_the_place_of_one_that_left(joined: Machines):
     """It stood by on the other machine, and is a lane as soon as there is a place."""
     envs = rlay.ServerVectorEnv("game", 2, on_lane_lost="wait")
     actions = np.zeros(2, np.int64)
     with (
         playing(Lane, name="game"),
-        background(lambda: leave_in_the_first_step(machines.far)),
+        background(lambda: leave_in_the_first_step(joined.far)),
     ):
         envs.reset()
-        with playing(Lane, name="game", directory=machines.far):
+        with playing(Lane, name="game", directory=joined.far):
             assert envs.step(actions)[4]["_rlay"].sum() == 1
             assert "rlay" not in envs.step(actions)[4]
             envs.close()

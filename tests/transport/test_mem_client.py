@@ -298,7 +298,7 @@ def test_b4_slots_that_were_deleted_are_not_found(server, client, channel_direct
     server.accept(buffer, Welcome(0), (1, 5), (64, 64))
     ids, welcome = client.receive_welcome((0, 5), LIMIT_S)
     (channel_directory / "game" / "slots.1").unlink()
-    with pytest.raises(ChannelNotFound, match=r"slots\.1"):
+    with pytest.raises(PeerLost, match=r"gone since it greeted.*slots\.1"):
         client.attach(welcome, ids)
 
 
