@@ -111,7 +111,7 @@ class DictRows:
 class TupleRows:
     """Rows of each member."""
 
-    def __init__(self, space: spaces.Tuple[Any], count: int) -> None:
+    def __init__(self, space: "spaces.Tuple[Any]", count: int) -> None:
         """Begin with what the members begin with."""
         self._members = tuple(make_rows(inner, count) for inner in space.spaces)
 
