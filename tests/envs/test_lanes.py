@@ -128,14 +128,15 @@ def test_channels_of_different_spaces_refused():
 
 def test_channels_of_different_modes_refused():
     """Two ready vectors that autoreset in different ways are no vector."""
-    modes = [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
+
+    class OtherLane(Lane):  # Gymnasium 1.1 writes the mode into the class's metadata
+        metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium
+
+    same = SyncVectorEnv([Lane], autoreset_mode=AutoresetMode.SAME_STEP)
+    disabled = SyncVectorEnv([OtherLane], autoreset_mode=AutoresetMode.DISABLED)
     with (
-        serving(
-            SyncVectorEnv([Lane], autoreset_mode=modes[0]), name="n.0", sessions=None
-        ),
-        serving(
-            SyncVectorEnv([Lane], autoreset_mode=modes[1]), name="n.1", sessions=None
-        ),
+        serving(same, name="n.0", sessions=None),
+        serving(disabled, name="n.1", sessions=None),
         pytest.raises(rlay.ChannelError, match="different autoreset modes"),
     ):
         rlay.ClientVectorEnv("n", num_envs=2)
