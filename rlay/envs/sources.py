@@ -1,5 +1,6 @@
 """Where a backend's environment comes from: an id, a factory, or an environment."""
 
+import copy
 import importlib
 import os
 import sys
@@ -23,7 +24,14 @@ class LaneVectorEnv(SyncVectorEnv):
     def _add_info(
         self, vector_infos: dict[Any, Any], env_info: dict[str, Any], env_num: int
     ) -> dict[Any, Any]:
-        """Collect the infos of each environment; Gymnasium calls this for each."""
+        """Collect the infos of each environment; Gymnasium calls this for each.
+
+        The last info of an episode is copied: its arrays may be the simulator's own,
+        and the reset that follows in the same step writes into them.
+        """
+        if "final_info" in env_info:
+            final_info = copy.deepcopy(env_info["final_info"])
+            env_info = {**env_info, "final_info": final_info}
         if env_info:
             vector_infos.setdefault(env_num, {}).update(env_info)
         return vector_infos
