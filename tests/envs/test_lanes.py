@@ -299,6 +299,42 @@ def test_step_timeout_of_a_lane_bounds_the_whole_and_a_reset_mends_it():
         remote.step(np.array([0, 0, 0]))
 
 
+class LiveInfo(Lane):
+    """Its infos show an array that the next call writes into, as simulators do."""
+
+    def reset(self, **arguments: Any) -> Any:
+        observation, info = super().reset(**arguments)
+        self.live = np.zeros(2)
+        return observation, info
+
+    def step(self, action: Any) -> Any:
+        *transition, info = super().step(action)
+        self.live += 1
+        return (*transition, {**info, "live": self.live})
+
+
+class RewritingInfo(LiveInfo):
+    """A reset writes into the array of the episode before."""
+
+    def reset(self, **arguments: Any) -> Any:
+        before = getattr(self, "live", None)
+        result = super().reset(**arguments)
+        if before is not None:
+            before[:] = -1
+        return result
+
+
+def test_last_info_of_an_episode_is_what_it_was_when_it_ended():
+    """In SAME_STEP the reset follows before anything is sent."""
+    mode = AutoresetMode.SAME_STEP
+    local = SyncVectorEnv([RewritingInfo] * 3, autoreset_mode=mode)
+    expected = drive(local, 30)
+    with channels(RewritingInfo, [1, 2]):
+        remote = rlay.ClientVectorEnv("n", 3, autoreset_mode=mode)
+        assert_same_calls(drive(remote, 30), expected)
+        remote.close()
+
+
 # ---------------------------------------------------------------------------- halves
 
 
