@@ -96,10 +96,15 @@ class Project:
     def crash(self, service: str) -> None:
         """End a service's program at once, from within. The engine restarts it."""
         before = self.restarts(service)
-        self.execute(service, "python", "-c", _KILL_PROGRAM)
-        wait_until(
-            lambda: self.restarts(service) > before, _UP_S, f"{service} is restarted"
-        )
+        # Nobody waits for the killer: it may be killed with the container first.
+        killer = ["python", "-c", _KILL_PROGRAM]
+        self._docker("exec", "--detach", self._container(service), *killer)
+
+        def is_back() -> bool:
+            started = self.restarts(service) > before
+            return started and bool(self.state(service)["Running"])
+
+        wait_until(is_back, _UP_S, f"{service} is restarted")
 
     def start(self, service: str) -> None:
         """Start a container that was killed."""
