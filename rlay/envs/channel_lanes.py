@@ -77,6 +77,7 @@ class ChannelLanes:
         self._search: Search | None = None
         self._look_at = 0.0
         self._fresh = False
+        self._untold = False
         self._act = Act.NOTHING
         self._patience: Deadline | None = None
 
@@ -111,10 +112,12 @@ class ChannelLanes:
     def absent(self) -> bool:
         """Whether a step can only report that the lanes are lost.
 
-        Where nothing is reset by itself a new environment waits for the algorithm.
+        A loss that a call or a reset met is told before a new environment steps: nobody
+        gets another one unawares. Where nothing is reset by itself, a new environment
+        waits for the algorithm.
         """
         waits = self._fresh and self._mode is AutoresetMode.DISABLED
-        return self._attachment is None or waits
+        return self._attachment is None or self._untold or waits
 
     def check_kind(self, facts: EnvironmentFacts) -> None:
         """Refuse an environment that these lanes could not be.
@@ -138,6 +141,7 @@ class ChannelLanes:
         """Take note of the end of an environment, and leave its channel."""
         # Not the error itself: its traceback holds the vector, and its user's frames.
         self.lost = EnvLost(str(error), error.executed)
+        self._untold = True
         self.let_go()
 
     def look_after(self, *, executed: bool | None = False) -> bool:
@@ -211,6 +215,7 @@ class ChannelLanes:
 
     def report_lost(self, results: Results) -> None:
         """Report the lanes as truncated: they have no environment."""
+        self._untold = False
         self._report_truncated(results)
         self.note_lost(results)
 
@@ -299,7 +304,7 @@ class ChannelLanes:
         patience, self._patience = self._patience, None
         assert patience is not None  # noqa: S101 - send_reset() set it
         observation, info = link.reset_wait(patience)
-        self._fresh, self.lost = False, None
+        self._fresh, self._untold, self.lost = False, False, None
         self._take_reset(observation, info, results)
 
     def _take_reset(self, observation: Any, info: Any, results: Results) -> None:

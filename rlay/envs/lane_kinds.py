@@ -37,7 +37,7 @@ class SingleLane(ChannelLanes):
             raise SpaceMismatch(f"{self}: a single environment is wanted, not a vector")
 
     def _next_act(self) -> Act:
-        if self._fresh or self._attachment is None:
+        if self._fresh or self._untold or self._attachment is None:
             return super()._next_act()
         return Act.RESET if self._ended and self._resets_next else Act.STEP
 

@@ -301,6 +301,7 @@ class Lanes:
         if mask is None:
             mask = np.ones(self.facts.num_envs, dtype=np.bool_)
         self._drop_broken()
+        self._check_left_out(mask)
         patient = self._manner.on_lost is not OnLaneLost.TRUNCATE
         self._bring_back(all_of_them=patient, check=check)
         self._settled = False
@@ -309,6 +310,18 @@ class Lanes:
         self._settled = True
         self._ended &= ~mask
         return self._observations(), self._infos(results)
+
+    def _check_left_out(self, mask: Any) -> None:
+        """Raise EnvLost where a mask leaves lost lanes out, if losses are raised."""
+        left_out = [lane for lane in self.lost_lanes if not mask[lane]]
+        if left_out and self._manner.on_lost is OnLaneLost.RAISE:
+            error = EnvLost(
+                f"lanes {left_out} are lost, and reset_mask leaves them out; name them "
+                "too, or reset all",
+                executed=False,
+            )
+            error.lanes = self.lost_lanes
+            raise error
 
     def unsettle(self) -> None:
         """Take note that a call was broken off: all lanes must be reset next."""

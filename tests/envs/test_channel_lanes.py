@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import rlay
 from tests.support.equality import assert_identical
 from tests.support.threads import serving
-from tests.support.vectors import Lane, drive
+from tests.support.vectors import MODES, Lane, drive
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("channel_directory")
@@ -236,3 +236,35 @@ def test_only_channel_that_is_lost_is_told_like_others():
             envs.reset(options={"reset_mask": np.array([True, False])})
         envs.reset(seed=1)
         envs.step(STAY)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("met", ["call", "mask"])
+def test_loss_that_no_step_met_is_told_before_another_environment_steps(mode, met):
+    """Nobody gets a new environment unawares, however soon it is there."""
+    with Places(2, allow=["scale"]) as places:
+        envs = places.vector(2, on_lane_lost="truncate", autoreset_mode=mode)
+        envs.reset(seed=1)
+        places.lose("n.1")
+        if met == "call":
+            envs.get_attr("scale")
+        else:
+            envs.reset(options={"reset_mask": np.array([True, False])})
+        places.serve("n.1")
+        *_, truncations, infos = envs.step(STAY)
+        assert truncations.tolist() == [False, True]
+        assert infos["rlay"]["lost"][1]
+
+
+def test_mask_that_leaves_a_lost_lane_out_is_raised_where_losses_are():
+    """A mask that names the lost lanes, or no mask, attaches to new environments."""
+    with Places(3) as places:
+        envs = places.vector(3)
+        envs.reset(seed=1)
+        places.lose("n.2")
+        places.serve("n.2")
+        with pytest.raises(rlay.EnvLost, match="leaves them out") as caught:
+            envs.reset(options={"reset_mask": np.array([True, False, False])})
+        assert caught.value.lanes == (2,)
+        envs.reset(options={"reset_mask": np.array([False, False, True])})
+        envs.step(np.zeros(3, np.int64))
