@@ -62,14 +62,25 @@ class ActionParts:
         if self._arrays and type(actions) is np.ndarray:
             self._check(len(actions))
             return [actions[lanes] for lanes in self._lanes]
-        items = list(iterate(self._batched, actions))
-        self._check(len(items))
+        items = self._items(actions)
         return [
             slice_batch(self._space, actions, lanes)
             if isinstance(lanes, slice)
             else items[lanes]
             for lanes in self._lanes
         ]
+
+    def _items(self, actions: Any) -> list[Any]:
+        """Return the action of each lane, as Gymnasium takes a batch apart."""
+        try:
+            items = list(iterate(self._batched, actions))
+        except ValueError as error:  # its parts are of several lengths
+            raise ValueError(
+                f"the actions cannot be shared out to {self._num_envs} environments: "
+                f"{error}"
+            ) from error
+        self._check(len(items))
+        return items
 
     def _check(self, count: int) -> None:
         if count != self._num_envs:
