@@ -146,7 +146,7 @@ class AlgorithmLink:
         def step(action: Any, reset_mask: Any = None) -> Any:
             try:
                 sequence = begin()
-                if write_steady[sequence & 1](action):
+                if reset_mask is None and write_steady[sequence & 1](action):
                     send(sequence)
                 else:
                     overflow = write_other(sequence, action, reset_mask)
@@ -181,7 +181,7 @@ class AlgorithmLink:
             nonlocal sequence, overflow
             try:
                 sequence, overflow = begin(), None
-                if not write_steady[sequence & 1](action):
+                if reset_mask is not None or not write_steady[sequence & 1](action):
                     overflow = write_other(sequence, action, reset_mask)
             except BaseException as error:
                 give_up(error)

@@ -16,6 +16,8 @@ from rlay.envs.lanes import Lanes
 from rlay.envs.remote_env import channel_name, given_arguments
 from rlay.envs.replacement import GatheredChannels
 from rlay.envs.sole_batch import SoleBatch
+from rlay.envs.sole_lane import SoleLane
+from rlay.envs.sole_session import SoleSession
 from rlay.envs.spaces import mismatch
 from rlay.envs.timeouts import (
     DEFAULT_CLOSE_S,
@@ -127,7 +129,7 @@ class ClientVectorEnv(RemoteVectorEnv):
             autoreset_mode=self._mode.value,
             vector=True,
         )
-        self._lanes: Lanes | SoleBatch | None = None
+        self._lanes: Lanes | SoleSession | None = None
         self._pending = False
         with self._bridge.starting():
             self._connect()
@@ -157,12 +159,11 @@ class ClientVectorEnv(RemoteVectorEnv):
             self._wanted = self.num_envs  # from now on
         self._lanes = self._link = lanes
 
-    def _lanes_of(self, found: list[Welcomed]) -> Lanes | SoleBatch:
+    def _lanes_of(self, found: list[Welcomed]) -> Lanes | SoleSession:
         mode = mode_of_all(found, self._mode)
         raises = self._manner.on_lost is OnLaneLost.RAISE
-        if len(found) == 1 and found[0].facts.vector and raises:
-            attachment = found[0].attach(self._manner.timeouts, copy=self._manner.copy)
-            return SoleBatch(attachment, mode)
+        if len(found) == 1 and raises:
+            return self._sole(found[0], mode)
         source = GatheredChannels(
             candidates_for(self._names, self._directory),
             self._wishes,
@@ -170,7 +171,13 @@ class ClientVectorEnv(RemoteVectorEnv):
         )
         return Lanes(found, source, mode, self._manner)
 
-    def _check_before(self, lanes: Lanes | SoleBatch) -> None:
+    def _sole(self, found: Welcomed, mode: AutoresetMode) -> SoleSession:
+        timeouts, copy = self._manner.timeouts, self._manner.copy
+        if found.facts.vector:
+            return SoleBatch(found.attach(timeouts, copy=copy), mode)
+        return SoleLane(found.attach(timeouts, copy=False), mode, copy=copy)
+
+    def _check_before(self, lanes: Lanes | SoleSession) -> None:
         """Refuse environments with other spaces than those before."""
         if self._facts is None:
             return
@@ -214,7 +221,7 @@ class ClientVectorEnv(RemoteVectorEnv):
         """
         with self._exclusively():
             self._check_not_pending()
-            if isinstance(self._lanes, SoleBatch) and self._lanes.over:
+            if isinstance(self._lanes, SoleSession) and self._lanes.over:
                 self._let_go()
             if self._lanes is None:
                 self._connect()
@@ -297,7 +304,7 @@ class ClientVectorEnv(RemoteVectorEnv):
     def _after_failure(self, error: BaseException) -> None:
         if not isinstance(error, AlreadyPendingCallError):
             self._pending = False
-        if isinstance(error, EnvLost) and isinstance(self._lanes, SoleBatch):
+        if isinstance(error, EnvLost) and isinstance(self._lanes, SoleSession):
             error.lanes = tuple(range(self.num_envs))
         broken_off = (StepTimeout, ResetTimeout)
         if self._lanes is not None and (

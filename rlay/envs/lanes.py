@@ -211,7 +211,7 @@ class Lanes:
             wait = self._manner.on_lost is OnLaneLost.WAIT
             self._bring_back(all_of_them=wait)
         if self.mode is AutoresetMode.DISABLED:
-            self._check_ended()
+            refuse_ended(np.flatnonzero(self._ended).tolist())
         parts = self._parts.of(actions)
         self._write(parts)
         self._settled = False
@@ -221,14 +221,6 @@ class Lanes:
                 each.send(now)
             except Exception as error:
                 self._failed(each, error)
-
-    def _check_ended(self) -> None:
-        if self._ended.any():
-            raise AssertionError(
-                f"environments {np.flatnonzero(self._ended).tolist()} have ended: "
-                "reset them with options={'reset_mask': ...} (autoreset_mode is "
-                "DISABLED)"
-            )
 
     def _write(self, parts: list[Any]) -> None:
         """Write to all; where one cannot be written to, take back what was written."""
@@ -447,6 +439,19 @@ class Lanes:
         for each in self._channels:
             each.let_go()
         self._source.close()
+
+
+def refuse_ended(lanes: list[int]) -> None:
+    """Raise, as Gymnasium does, if there are ended lanes that nothing resets.
+
+    Raises:
+        AssertionError: There are.
+    """
+    if lanes:
+        raise AssertionError(
+            f"environments {lanes} have ended: reset them with "
+            "options={'reset_mask': ...} (autoreset_mode is DISABLED)"
+        )
 
 
 def _wait_for_goodbye(link: Any, patience: Any) -> None:

@@ -1,6 +1,5 @@
 """Where a backend's environment comes from: an id, a factory, or an environment."""
 
-import copy
 import importlib
 import os
 import sys
@@ -8,48 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
+from rlay.envs.lane_vector_env import LaneVectorEnv
 from rlay.errors import ChannelError
-
-
-class LaneVectorEnv(SyncVectorEnv):
-    """A ``SyncVectorEnv`` that leaves the info of each environment as it is.
-
-    Gymnasium makes one array of all infos of a key, whose type is that of the first:
-    of an int and a float it keeps the int of either. Which info is the first only the
-    algorithm's end knows, where there are more environments than these.
-    """
-
-    def _add_info(
-        self, vector_infos: dict[Any, Any], env_info: dict[str, Any], env_num: int
-    ) -> dict[Any, Any]:
-        """Collect the infos of each environment; Gymnasium calls this for each.
-
-        The last info of an episode is copied: its arrays may be the simulator's own,
-        and the reset that follows in the same step writes into them.
-        """
-        if "final_info" in env_info:
-            final_info = copy.deepcopy(env_info["final_info"])
-            env_info = {**env_info, "final_info": final_info}
-        if env_info:
-            vector_infos.setdefault(env_num, {}).update(env_info)
-        return vector_infos
-
-    def reset(self, **kwargs: Any) -> Any:
-        """Reset; the infos are a list with a dict for each environment."""
-        observations, infos = super().reset(**kwargs)
-        return observations, self._listed(infos)
-
-    def step(self, actions: Any) -> Any:
-        """Step; the infos are a list with a dict for each environment."""
-        *transition, infos = super().step(actions)
-        return (*transition, self._listed(infos))
-
-    def _listed(self, infos: dict[Any, Any]) -> Any:
-        """Return a list, or the empty dict where no environment has said anything."""
-        return infos and [infos.get(lane, {}) for lane in range(self.num_envs)]
-
 
 Target = str | gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | Callable[..., Any]
 

@@ -131,7 +131,7 @@ class _Compiler:
                 if leaf.dtype == NUMBER_CELL:
                     cell = self.payload[leaf.offset : leaf.offset + 16]
                     return _number(cell, leaf.path)
-                return _array(self.view(leaf), self.copy, leaf.path)
+                return bind_array(self.view(leaf), leaf.path, copy=self.copy)
             case _:
                 return self.variable.append, self.variable.popleft
 
@@ -159,7 +159,17 @@ def _vector_store(view: Any) -> Store | None:
     return store
 
 
-def _array(view: Any, copy: bool, path: str) -> tuple[Store, Load]:
+def bind_array(view: Any, path: str, *, copy: bool = True) -> tuple[Store, Load]:
+    """Return what moves an array into ``view`` and out of it.
+
+    Args:
+        view: Over the array's place; of the dtype and shape that are wanted.
+        path: For messages.
+        copy: Whether what is loaded is a copy, or a read-only view.
+
+    Returns:
+        A store, which raises Misfit, and a load, which raises DecodeError.
+    """
     dtype, shape, ndarray = view.dtype, view.shape, np.ndarray
 
     def store(value: Any) -> None:

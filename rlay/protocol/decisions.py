@@ -14,6 +14,7 @@ from rlay.protocol.flags import FIXED, STEP_FIXED
 from rlay.protocol.numbers import is_bool
 from rlay.protocol.slot_layout import KIND_WORD, PAYLOAD_BYTES_WORD
 from rlay.protocol.steady import never, step_reader, step_writer
+from rlay.protocol.steady_batches import batch_step_reader, batch_step_writer
 from rlay.protocol.steady_resets import reset_reader, reset_writer
 from rlay.protocol.tails import boxed, check_fixed, read_tail, write_tail
 from rlay.protocol.values import Unsendable
@@ -81,6 +82,8 @@ class DecisionWriter:
             if self._steady:
                 buffer.steady = step_writer(buffer, binding, layout.fixed_bytes)
                 buffer.steady_reset = reset_writer(buffer)
+            elif not layout.variable:
+                buffer.steady = batch_step_writer(buffer, binding, layout.fixed_bytes)
 
     def step(
         self, buffer: MessageBuffer, action: Any, reset_mask: Any = None
@@ -180,7 +183,11 @@ class DecisionReader:
         self._steady_bytes = -1 if layout.variable else layout.fixed_bytes
         for buffer in buffers:
             binding = self._bind(buffer)
-            if not layout.variable and not agreement.batched:
+            if layout.variable:
+                continue
+            if agreement.batched:
+                buffer.steady = batch_step_reader(buffer, binding, layout.fixed_bytes)
+            else:
                 buffer.steady = step_reader(buffer, binding, layout.fixed_bytes)
                 buffer.steady_reset = reset_reader(buffer)
 

@@ -30,6 +30,7 @@ from rlay.protocol.slot_layout import (
     REWARD_TYPE_WORD,
 )
 from rlay.protocol.steady import transition_reader
+from rlay.protocol.steady_batches import batch_transition_reader
 from rlay.protocol.steady_resets import reset_result_reader
 from rlay.protocol.tails import boxed, check_fixed, read_tail
 
@@ -71,6 +72,9 @@ class ReportReader:
                 size = layout.fixed_bytes
                 buffer.steady = transition_reader(buffer, binding, size)
                 buffer.steady_reset = reset_result_reader(buffer, binding, size)
+            elif not layout.variable:
+                size = layout.fixed_bytes
+                buffer.steady = batch_transition_reader(buffer, binding, size)
 
     def _bind(self, buffer: MessageBuffer, copy: bool = True) -> Binding:
         agreement = self._agreement

@@ -32,6 +32,7 @@ from rlay.protocol.slot_layout import (
     REWARD_TYPE_WORD,
 )
 from rlay.protocol.steady import never, transition_writer
+from rlay.protocol.steady_batches import batch_transition_writer
 from rlay.protocol.steady_resets import reset_result_writer
 from rlay.protocol.tails import write_behind, write_tail
 
@@ -107,6 +108,9 @@ class ReportWriter:
                 size = layout.fixed_bytes
                 buffer.steady = transition_writer(buffer, binding, size)
                 buffer.steady_reset = reset_result_writer(buffer, binding, size)
+            elif not layout.variable:
+                size = layout.fixed_bytes
+                buffer.steady = batch_transition_writer(buffer, binding, size)
 
     def transition(
         self,

@@ -132,7 +132,9 @@ def assert_echoes(space: Any) -> None:
             if is_iterable(local.action_space, action):
                 assert_identical(remote.step(action), local.step(action), "step")
                 continue
-            with pytest.raises(ValueError, match=r"actions (were given|cannot be shared out)"):
+            with pytest.raises(
+                ValueError, match=r"actions (were given|cannot be shared out)"
+            ):
                 remote.step(action)
 
 
