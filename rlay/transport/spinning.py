@@ -10,6 +10,8 @@ from rlay.errors import ChannelError
 
 DEFAULT_SPIN_US: Final = 50
 """Longer gains nothing, and takes a core from whoever needs it (decision 0003)."""
+SHORT_WAIT_US: Final = 400
+"""Who slept, and waited for less, had better looked all the while (decision 0012)."""
 BRIDGED_SPIN_US: Final = 400
 """An answer comes over up to five processes, which may all be asleep at first."""
 _LONG_YIELD_NS: Final = 500_000
@@ -17,6 +19,8 @@ _LONG_YIELD_NS: Final = 500_000
 _LONG_BRIDGED_YIELD_NS: Final = 150_000
 """Others in the chain take up to 60 us. Where it is more, CPUs are scarce (0009)."""
 _VAIN_LOOKS: Final = 8
+_SHORT_WAITS: Final = 4
+_VAIN_LONG_LOOKS: Final = 2
 _FIRST_PENALTY: Final = 16
 _LAST_PENALTY: Final = 4096
 _LAST_VAIN_PENALTY: Final = 64
@@ -34,12 +38,15 @@ class WaitPolicy:
         vain_looks: How many looks in a row may be in vain before most waits go
             without; None where they may all be.
         long_yield_ns: Who gives way and comes back later than that is in the way.
+        short_wait_ns: Where waits end in sleep and are shorter than this again and
+            again, it is looked for that long instead; 0 for never.
     """
 
     spin_ns: int
     yields: bool = True
     vain_looks: int | None = None
     long_yield_ns: int = _LONG_YIELD_NS
+    short_wait_ns: int = 0
 
     @classmethod
     def default(cls) -> "WaitPolicy":
@@ -50,7 +57,10 @@ class WaitPolicy:
         Raises:
             ChannelError: ``RLAY_SPIN_US`` is no number.
         """
-        return cls(cls._spin_ns(DEFAULT_SPIN_US))
+        spin_ns = cls._spin_ns(DEFAULT_SPIN_US)
+        named = bool(os.environ.get("RLAY_SPIN_US"))
+        longer_ns = SHORT_WAIT_US * 1000 if spin_ns and not named else 0
+        return cls(spin_ns, short_wait_ns=longer_ns)
 
     @classmethod
     def bridged(cls) -> "WaitPolicy":
@@ -93,16 +103,43 @@ class SpinGate:
     Attributes:
         skips: How many waits are to go without a look. Who skips one counts it down.
         failures: How many looks in a row did not pay.
+        budget_ns: How long to look.
     """
 
-    __slots__ = ("_penalty", "_vain_looks", "failures", "skips")
+    __slots__ = (
+        "_penalty",
+        "_policy",
+        "_short_waits",
+        "_vain_looks",
+        "budget_ns",
+        "failures",
+        "skips",
+    )
 
     def __init__(self, policy: WaitPolicy) -> None:
         """Start with a look."""
         self.skips = 0
         self.failures = 0
+        self.budget_ns = policy.spin_ns
         self._penalty = _FIRST_PENALTY
+        self._policy = policy
+        self._short_waits = 0
         self._vain_looks = policy.vain_looks
+
+    def slept(self, duration_ns: int) -> None:
+        """Note how long the sleep was that followed a look, or the want of one."""
+        policy = self._policy
+        if policy.spin_ns + duration_ns >= policy.short_wait_ns:
+            self._short_waits = 0
+            return
+        self._short_waits += 1
+        if self._short_waits >= _SHORT_WAITS and not self.skips:
+            self.budget_ns = policy.short_wait_ns
+            self.failures = 0
+
+    def _look_shortly(self) -> None:
+        self._short_waits = 0
+        self.budget_ns = self._policy.spin_ns
 
     def paid(self) -> None:
         """Note that what was looked for came."""
@@ -112,6 +149,8 @@ class SpinGate:
     def failed(self) -> None:
         """Note that it did not come in time."""
         self.failures += 1
+        if self.failures >= _VAIN_LONG_LOOKS and self.budget_ns > self._policy.spin_ns:
+            self._look_shortly()
         if self._vain_looks is not None and self.failures >= self._vain_looks:
             self.skips = min(self._penalty, _LAST_VAIN_PENALTY)
             self._penalty = min(2 * self._penalty, _LAST_VAIN_PENALTY)
@@ -119,6 +158,7 @@ class SpinGate:
     def starved(self) -> None:
         """Note that a yield took long."""
         self.failures += 1
+        self._look_shortly()
         self.skips = self._penalty
         self._penalty = min(2 * self._penalty, _LAST_PENALTY)
 

@@ -91,12 +91,13 @@ def make_wait(
     word = memory[word_offset : word_offset + 4].cast("I")
     bell = memory[bell_offset : bell_offset + 4].cast("I")
     sleep = make_sleep(memory, word_offset)
-    look = _make_look(word, policy) if policy.spin_ns else None
+    gate, now_ns = SpinGate(policy), time.perf_counter_ns
+    look = _make_look(word, policy, gate) if policy.spin_ns else None
 
     def wait(expected: int, patience: Patience) -> None:
         if look is not None and look(expected):
             return
-        slice_s = patience.start()
+        slice_s, began_ns = patience.start(), now_ns()
         try:
             while True:
                 bell[0] = 1
@@ -109,24 +110,27 @@ def make_wait(
                 slice_s = _check(patience, word, expected)
         finally:
             bell[0] = 0
+            gate.slept(now_ns() - began_ns)
 
     return wait
 
 
-def _make_look(word: memoryview, policy: WaitPolicy) -> Callable[[int], bool]:
+def _make_look(
+    word: memoryview, policy: WaitPolicy, gate: SpinGate
+) -> Callable[[int], bool]:
     """Return a function that looks at ``word`` for as long as that pays.
 
     It says whether the word is no longer ``expected``.
     """
-    spin_ns, long_yield_ns = policy.spin_ns, policy.long_yield_ns
+    long_yield_ns = policy.long_yield_ns
     burst, now_ns = _BURST, time.perf_counter_ns
-    gate, give_way = SpinGate(policy), give_way_of(policy)
+    give_way = give_way_of(policy)
 
     def look(expected: int) -> bool:
         if gate.skips:
             gate.skips -= 1
             return False
-        until = now_ns() + spin_ns
+        until = now_ns() + gate.budget_ns
         while True:
             for _ in burst:
                 if word[0] != expected:

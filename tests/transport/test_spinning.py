@@ -19,13 +19,16 @@ VAIN = WaitPolicy(BUDGET_NS, vain_looks=3, long_yield_ns=NEVER_NS)
 
 
 @pytest.mark.parametrize(
-    ("cpus", "spin_ns"), [(None, 0), (1, 0), (2, 50_000), (64, 50_000)]
+    ("cpus", "spin_ns", "short_ns"),
+    [(None, 0, 0), (1, 0, 0), (2, 50_000, 400_000), (64, 50_000, 400_000)],
 )
-def test_policy_spins_only_on_a_machine_of_several_cpus(monkeypatch, cpus, spin_ns):
+def test_policy_spins_only_on_a_machine_of_several_cpus(
+    monkeypatch, cpus, spin_ns, short_ns
+):
     """With one CPU a spin keeps the peer from running; some systems know no number."""
     monkeypatch.delenv("RLAY_SPIN_US", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cpus)
-    assert WaitPolicy.default() == WaitPolicy(spin_ns)
+    assert WaitPolicy.default() == WaitPolicy(spin_ns, short_wait_ns=short_ns)
     assert WaitPolicy.bridged().spin_ns == 8 * spin_ns
 
 
@@ -34,7 +37,7 @@ def test_policy_of_a_pinned_process_spins_too(monkeypatch):
     monkeypatch.delenv("RLAY_SPIN_US", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    assert WaitPolicy.default() == WaitPolicy(50_000)
+    assert WaitPolicy.default().spin_ns == 50_000
 
 
 @pytest.mark.parametrize(("text", "spin_ns"), [("0", 0), ("7.5", 7500), ("-3", 0)])
@@ -65,7 +68,8 @@ def test_a_yield_that_takes_long_makes_the_next_waits_sleep_at_once(monkeypatch)
 
     monkeypatch.setattr(os, "sched_yield", long_yield)
     word = memoryview(bytearray(4)).cast("I")
-    look = waiting._make_look(word, WaitPolicy(50_000))
+    policy = WaitPolicy(50_000)
+    look = waiting._make_look(word, policy, SpinGate(policy))
     assert not look(0)
     assert len(yields) == 1
     for _ in range(spinning._FIRST_PENALTY):
@@ -120,6 +124,82 @@ def test_gate_opens_when_a_look_pays():
     gate.skips = 0
     gate.paid()
     assert _looks_in(gate, 3) == 3
+
+
+# -------------------------------------------------------------------- short waits
+
+
+SHORT = WaitPolicy(BUDGET_NS, short_wait_ns=4 * BUDGET_NS)
+SHORT_SLEEPS = (BUDGET_NS,) * spinning._SHORT_WAITS
+
+
+def _gate_after(*sleeps_ns, policy=SHORT):
+    gate = SpinGate(policy)
+    for sleep_ns in sleeps_ns:
+        gate.slept(sleep_ns)
+    return gate
+
+
+def test_gate_looks_longer_where_waits_are_short_again_and_again():
+    """To be woken costs more than such a sleep saves."""
+    assert _gate_after(*SHORT_SLEEPS).budget_ns == SHORT.short_wait_ns
+
+
+def test_gate_looks_no_longer_for_a_few_short_waits():
+    """One quick answer says nothing about the next."""
+    assert _gate_after(*SHORT_SLEEPS[1:]).budget_ns == BUDGET_NS
+
+
+def test_gate_counts_short_waits_in_a_row():
+    """A learner that computes now and then is not looked for each time."""
+    gate = _gate_after(*SHORT_SLEEPS[1:], 10**9, *SHORT_SLEEPS[1:])
+    assert gate.budget_ns == BUDGET_NS
+
+
+def test_gate_counts_the_look_as_a_part_of_the_wait():
+    """A wait that is longer than the longer look would make that one vain."""
+    sleeps = (SHORT.short_wait_ns - BUDGET_NS,) * spinning._SHORT_WAITS
+    assert _gate_after(*sleeps).budget_ns == BUDGET_NS
+
+
+def test_gate_looks_as_before_after_two_longer_looks_in_vain():
+    """The peer does something else now; once it may have been late."""
+    gate = _gate_after(*SHORT_SLEEPS)
+    gate.failed()
+    assert gate.budget_ns == SHORT.short_wait_ns
+    gate.failed()
+    assert gate.budget_ns == BUDGET_NS
+
+
+def test_gate_looks_as_before_after_one_long_yield():
+    """A stranger has the CPU."""
+    gate = _gate_after(*SHORT_SLEEPS)
+    gate.starved()
+    assert gate.budget_ns == BUDGET_NS
+
+
+def test_gate_counts_short_waits_whose_looks_were_in_vain():
+    """Each of them began with one."""
+    gate = SpinGate(SHORT)
+    for sleep_ns in SHORT_SLEEPS:
+        gate.failed()
+        gate.slept(sleep_ns)
+    assert gate.budget_ns == SHORT.short_wait_ns
+
+
+def test_gate_of_a_policy_without_short_waits_keeps_its_budget():
+    """RLAY_SPIN_US says how long, and nothing else does."""
+    gate = _gate_after(0, *SHORT_SLEEPS, policy=WaitPolicy(BUDGET_NS))
+    assert gate.budget_ns == BUDGET_NS
+
+
+def test_gate_does_not_look_longer_while_cpus_are_scarce():
+    """A stranger wants the core: what is short is the time until he has it."""
+    gate = SpinGate(SHORT)
+    gate.starved()
+    for sleep_ns in SHORT_SLEEPS:
+        gate.slept(sleep_ns)
+    assert gate.budget_ns == BUDGET_NS
 
 
 # ------------------------------------------------------------------------- attempts

@@ -8,7 +8,7 @@ import pytest
 
 from rlay.errors import StepTimeout
 from rlay.protocol.constants import BellKind
-from rlay.transport import futex
+from rlay.transport import futex, spinning
 from rlay.transport.spinning import WaitPolicy
 from rlay.transport.waiting import make_sleep, make_wait, own_bell_kind
 
@@ -170,3 +170,20 @@ def test_spin_without_sched_yield_works(memory, monkeypatch):
     monkeypatch.delattr(os, "sched_yield", raising=False)
     with pytest.raises(StepTimeout):
         _wait_for(memory, WaitPolicy(100_000))(0, Patience(1))
+
+
+def test_wait_that_was_short_again_and_again_is_a_look(memory, monkeypatch):
+    """After a few of them the peer is not made to wake us."""
+    monkeypatch.setattr(os, "sched_yield", lambda: None)
+    policy = WaitPolicy(1, long_yield_ns=10**12, short_wait_ns=10**11)
+    word, wait = memory[:4].cast("I"), _wait_for(memory, policy)
+    for number in range(spinning._SHORT_WAITS):
+        patience = Patience(at_look=lambda _: word.__setitem__(0, word[0] + 1))
+        wait(number, patience)
+        assert patience.starts == 1
+    changer = threading.Timer(0.05, lambda: word.__setitem__(0, 99))
+    changer.start()
+    patience = Patience()
+    wait(spinning._SHORT_WAITS, patience)
+    changer.join(20)
+    assert patience.starts == 0
