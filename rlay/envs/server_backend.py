@@ -225,6 +225,7 @@ class ServerBackend(Listening):
                 away before it asked for anything, as to close, does not count.
 
         Raises:
+            RLayError: :meth:`close` was called by another thread or the environment.
             Exception: As :meth:`open`. What the environment raises in ``step`` or
                 ``reset`` goes to the client and is not raised here.
         """
@@ -240,8 +241,15 @@ class ServerBackend(Listening):
         except SystemExit:
             reason = CloseReason.ENVIRONMENT_EXITED
             raise
+        except Exception as error:
+            if self._server is None:  # whatever was at hand is gone
+                raise self._closed_error() from error
+            raise
         finally:
             self.close(reason)
+
+    def _closed_error(self) -> RLayError:
+        return RLayError(f"the backend of {self.name!r} was closed")
 
     def _serve_one(self) -> bool:
         """Serve the next client; return whether it asked for anything.
@@ -251,7 +259,7 @@ class ServerBackend(Listening):
         """
         server = self._server
         if server is None:
-            raise RLayError(f"the backend of {self.name!r} was closed")
+            raise self._closed_error()
         buffer, hello = server.receive_hello()
         try:
             refusal = self._prepare(hello)

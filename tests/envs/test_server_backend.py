@@ -51,6 +51,25 @@ def test_run_after_close_by_another_thread_raises(channel_directory):
     assert list(channel_directory.iterdir()) == []
 
 
+def test_close_while_a_client_is_welcomed_ends_run_with_the_same_error():
+    """What is at hand then is gone: no error of the inside comes out."""
+    made: list[Lane] = []
+
+    def make() -> Lane:
+        made.append(Lane())
+        if len(made) > 2:  # for a client that wants another mode than the first two
+            backend.close()
+        return made[-1]
+
+    backend = rlay.ServerBackend(make, name="x", num_envs=2).open()
+    with background(lambda: raised_by(rlay.RLayError, backend.run)) as thread:
+        with pytest.raises(rlay.RLayError):
+            rlay.ClientVectorEnv(
+                "x", autoreset_mode="SameStep", connect_timeout=1.0
+            ).reset()
+        assert str(thread.outcome()) == "the backend of 'x' was closed"
+
+
 def test_mode_is_made_anew_for_a_client_that_wants_another():
     """An id serves each client in its own render mode; the same mode is not remade."""
     made: list[str | None] = []

@@ -106,13 +106,13 @@ def test_environments_of_gymnasium_are_as_in_sync_vector_env(family, children):
     assert {key: text for key, text in differ.items() if text} == {}
 
 
-def is_iterable(space: Any, actions: Any) -> bool:
+def is_iterable(space: Any, actions: Any, lanes: int = LANES) -> bool:
     """Return whether a batch has its lanes: an empty tuple or dict has none.
 
     Gymnasium steps nobody then, or raises ValueError, according to its version.
     """
     try:
-        return len(list(iterate(space, actions))) == LANES
+        return len(list(iterate(space, actions))) == lanes
     except ValueError:
         return False
 

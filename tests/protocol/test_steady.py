@@ -144,7 +144,6 @@ def test_malformed_element_is_a_decode_error():
     "rig",
     [
         Rig(observation=TEXT, action=TEXT),
-        Rig(num_envs=2, batched=True),
         Rig(
             observation=spaces.Tuple((TEXT,)),
             action=spaces.Tuple((discrete(), TEXT)),
@@ -152,7 +151,7 @@ def test_malformed_element_is_a_decode_error():
     ],
 )
 def test_layouts_without_steady_steps_have_no_short_way(rig):
-    """Batches and variable parts always go the long way."""
+    """Variable parts always go the long way."""
     assert rig.report[0].steady is never
     assert rig.decision[0].steady is never
     assert rig.report[1].steady is None
