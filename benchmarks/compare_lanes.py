@@ -1,7 +1,8 @@
 """How many steps of CartPole-v1 per second there are over 1 to 256 lanes.
 
 RLay has its lanes on one channel, on one channel for each CPU, and on a channel each;
-here and behind two bridges; and with Gymnasium's CartPole of arrays behind it.
+here and behind two bridges; and with Gymnasium's CartPole of arrays behind it. Far
+away, where a step of one lane waits for the network, many lanes wait for it together.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from measure.rounds import Run
 _LANES = (1, 8, 64, 256)
 _QUICK_LANES = (1, 2)
 _PROCESSES = 2
+_FAR_S, _FAR_LANES, _QUICK_FAR_LANES = 0.02, 64, 8
 _SYNC, _ASYNC = "SyncVectorEnv", "AsyncVectorEnv"
 _SLOW_START = {"connect_timeout_s": 120.0}
 # So many processes are as far as it is of use on a few CPUs.
@@ -65,6 +67,34 @@ def _runs(lanes: int) -> list[Run]:
     return rows
 
 
+def _far_runs(lanes: int) -> list[Run]:
+    """Return the rows of one lane and of many, with a late network before them."""
+
+    def row(channels: int, num_envs: int) -> Run:
+        words = "1 channel" if channels == 1 else f"{channels} channels"
+        options = {
+            "environment": "CartPole-v1",
+            "bridged": True,
+            "latency_s": _FAR_S,
+            "channels": channels,
+            "num_envs": num_envs,
+            **_SLOW_START,
+        }
+        label = f"RLay, {channels * num_envs} lanes on {words}"
+        return Run(label, "lanes", UNPINNED, options)
+
+    return [row(1, 1), *(row(lanes // each, each) for each in (lanes, 8, 1))]
+
+
+def _measure_far(comparison: Comparison, lanes: int) -> None:
+    runs = _far_runs(lanes)
+    title = f"{1000 * _FAR_S:.0f} ms away in each direction"
+    if comparison.wants(title):
+        outcome = comparison.measure(runs)
+        columns = [RATE, P50, P99, CPU, _of(outcome, runs[0].label)]
+        comparison.table(title, runs, outcome, columns)
+
+
 def _of(outcome: Outcome, label: str) -> Column:
     """Return a column: the steps per second of each row as a multiple of one row's."""
     base = rate_of(outcome, label)
@@ -93,6 +123,7 @@ def main() -> None:
             rate = rate_of(outcome, run.label)
             if rate is not None:
                 lines.setdefault(run.label, []).append((lanes, rate))
+    _measure_far(comparison, _QUICK_FAR_LANES if options.quick else _FAR_LANES)
     axes = ("lanes", "steps per second of all lanes")
     comparison.lines("CartPole-v1, steps per second by lanes", axes, lines)
     comparison.save()

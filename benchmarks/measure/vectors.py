@@ -49,7 +49,9 @@ def _open_vectorised(spec: dict[str, Any]) -> Opened:
 
 def _open_lanes(spec: dict[str, Any], placement: Placement) -> Opened:
     """Open ``channels`` channels with ``num_envs`` lanes on each as one vector."""
-    between = Bridges(spec["directory"]) if spec["bridged"] else None
+    between = None
+    if spec["bridged"]:
+        between = Bridges(spec["directory"], latency_s=spec["latency_s"])
     near, far = spec["directory"], spec["directory"]
     if between is not None:
         near, far = between.near, between.far
