@@ -1,10 +1,10 @@
 """Every order of events of a few steps, with the delivery machines that ship deciding.
 
 One agent asks, an environment answers. Between them is the worst of networks: each
-message that was ever sent may arrive at any time, any number of times, or never. That is
-loss, doubling, delay and disorder in one. The agent may stop waiting; the environment
-may die between any two of its actions, and another one of the same name takes its
-place. All states that can be reached are visited. In each of them:
+message that was ever sent may arrive at any time, any number of times, or never. So
+there is loss, doubling, delay and disorder in one. The agent may stop waiting; the
+environment may die between any two of its actions, and another one of the same name
+takes its place. All states that can be reached are visited. In each of them:
 
 - no request was run twice in one life of an environment;
 - what was accepted is the result of the request that it was accepted for;
