@@ -1,0 +1,26 @@
+// Which kind of end a name leads to: mapped memory, or a bridge's address.
+
+#pragma once
+
+#include "serve.hpp"
+
+namespace rlay::detail {
+
+inline bool is_address(const std::string& name) {
+  return name.rfind("tcp://", 0) == 0 || name.rfind("tls://", 0) == 0 || name.rfind("ws://", 0) == 0;
+}
+
+inline Status open_server(const std::string& name, const ServeOptions& options, uint32_t num_envs,
+                          std::unique_ptr<ServerEnd>& server) {
+  if (is_address(name)) return Status(Code::unsupported, "addresses come next");
+#if RLAY_MAPPED_FILES
+  auto mapped = std::make_unique<MappedServer>();
+  Status status = mapped->create(name, options.directory, Paradigm::client_env, num_envs);
+  if (status) server = std::move(mapped);
+  return status;
+#else
+  return Status(Code::unsupported, "this system has no mapped channels: name an address, tcp://host:port/name");
+#endif
+}
+
+}  // namespace rlay::detail

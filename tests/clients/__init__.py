@@ -1,0 +1,1 @@
+"""Tests of the clients in other languages; each needs its language's tools."""

@@ -1,0 +1,1 @@
+"""Tests of the C++ header: compiled, run, and paired with RLay's own ends."""
