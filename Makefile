@@ -24,7 +24,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 IN_GYMNASIUM := -m "not optional_environments"
 
 .PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker \
-	fix bench bench-peers compare clean
+	test-faults fix bench bench-peers compare clean
 .NOTPARALLEL:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make test-examples  the examples, with torch and Stable-Baselines3"
 	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
 	@echo "make test-docker    docker/ with a Docker engine (not part of make test)"
+	@echo "make test-faults    the faults of docs/guarantees.md, with a table of them"
 	@echo "make bench          the benchmarks: medians and p99"
 	@echo "make bench-peers    install what RLay is compared with, each by itself"
 	@echo "make compare        RLay beside these: tables and pictures in results/"
@@ -101,6 +102,11 @@ test-examples: .venv-examples/test.stamp
 
 test-envs: .venv-envs/test.stamp
 	.venv-envs/bin/python $(PYTEST) -m optional_environments tests/envs
+
+# Part of test-main, test-docker too; here with a table at the end.
+test-faults: .venv/test.stamp
+	.venv/bin/python $(PYTEST) $(SIDE_BY_SIDE) -p tests.support.fault_table \
+		-m "fault and not docker"
 
 # Skipped where Docker cannot be had; where CI is set, that is a failure.
 test-docker: .venv/test.stamp

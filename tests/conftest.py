@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from tests.support.children import Children, child_environment
+from tests.support.fault_rows import rows_of
 from tests.support.leftovers import Holdings
 from tests.support.namespaces import Machines, two_machines, why_not
 
@@ -27,6 +28,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 _call_report = pytest.StashKey[pytest.TestReport]()
 _children = pytest.StashKey[Children]()
 _directories = pytest.StashKey[list[Path]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are named after a fault."""
+    for item in items:
+        if rows_of(item.name):
+            item.add_marker(pytest.mark.fault)
 
 
 @pytest.hookimpl(wrapper=True)

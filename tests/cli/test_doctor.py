@@ -92,6 +92,14 @@ def test_directory_of_others_is_a_problem(run, channel_directory):
     assert "is not ours alone" in only(of(found, "directory"))["text"]
 
 
+def test_b16_directory_is_told_by_device_and_inode(run, channel_directory):
+    """Two containers that see other numbers do not share it."""
+    facts = os.stat(channel_directory)
+    _, found = run()
+    (told,) = (each["text"] for each in found if "inode" in each["text"])
+    assert f"device {facts.st_dev}, inode {facts.st_ino}" in told
+
+
 def test_directory_that_is_not_there_is_no_problem(run, tmp_path):
     """It will be made; unless that cannot be."""
     code, found = run("--directory", str(tmp_path / "new"))
@@ -158,7 +166,9 @@ def test_directory_on_a_disk_is_a_warning(run, monkeypatch):
         (str(1 << 30), 900 << 20, "warning"),
     ],
 )
-def test_memory_of_a_container_is_judged_by_what_is_left(tmp_path, limit, usage, level):
+def test_b3_memory_of_a_container_is_judged_by_what_is_left(
+    tmp_path, limit, usage, level
+):
     """By the files of its control group, of both versions."""
     (tmp_path / "memory.max").write_text(limit + "\n")
     (tmp_path / "memory.current").write_text(f"{usage}\n")

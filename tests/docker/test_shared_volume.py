@@ -7,7 +7,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 FOLDER = "shared-volume"
 
 
-def test_training_outlives_a_simulator_that_was_killed(project, training):
+def test_b15_training_outlives_a_simulator_that_was_killed(project, training):
     """It loses one episode, and goes on when the simulator is there again."""
     before = training.losses
     project.kill("sim")
@@ -16,7 +16,7 @@ def test_training_outlives_a_simulator_that_was_killed(project, training):
     assert training.losses == before + 1
 
 
-def test_a_crashed_simulator_comes_back_by_itself(project, training):
+def test_b15_crashed_simulator_comes_back_by_itself(project, training):
     """The engine restarts it, and the training goes on without anybody's help."""
     before = training.losses
     project.crash("sim")
