@@ -21,8 +21,11 @@
 //----------------------------------- attaching.hpp ------------------------------------
 // Which kind of end a name leads to: mapped memory, or a bridge's address.
 
-//------------------------------------- serve.hpp --------------------------------------
-// An environment that answers: the other end of a ClientEnv.
+//------------------------------------ backend.hpp -------------------------------------
+// A game that owns its loop and asks for decisions: the other end of a ServerEnv.
+
+//------------------------------------- search.hpp -------------------------------------
+// A client's search for its server: a channel that is free, and an answer to HELLO.
 
 //------------------------------------ delivery.hpp ------------------------------------
 // At most once, and the reply that belongs to the request: the tables of session.md.
@@ -4518,6 +4521,11 @@ class SlotSession {
 
 namespace rlay::detail {
 
+/// What this client can do, whatever the system.
+inline constexpr uint32_t software_capabilities() {
+  return capability_records | (RLAY_MAPPED_FILES ? capability_fifo : 0) | (RLAY_FUTEX ? capability_futex : 0);
+}
+
 /// The end that answers: it takes one client after the other.
 class ServerEnd {
  public:
@@ -4554,6 +4562,8 @@ class ClientEnd {
                         size_t request_area, size_t reply_area) = 0;
   virtual SlotSession& session() = 0;
   virtual uint32_t peer_capabilities() const = 0;
+  /// Whether the server is there; an error where it is not.
+  virtual Status check() = 0;
   virtual const std::string& name() const = 0;
   /// Says goodbye and lets go. Twice is harmless.
   virtual void close(Reason reason) = 0;
@@ -4676,13 +4686,7 @@ inline void sleep_on(std::atomic<uint32_t>& word, uint32_t seen, int64_t limit_n
 
 namespace rlay::detail {
 
-#if RLAY_FUTEX
-inline constexpr uint32_t own_capabilities = capability_futex | capability_fifo | capability_records;
-inline constexpr Bell own_bell = Bell::futex;
-#else
-inline constexpr uint32_t own_capabilities = capability_fifo | capability_records;
-inline constexpr Bell own_bell = Bell::poll;
-#endif
+inline constexpr Bell own_bell = RLAY_FUTEX ? Bell::futex : Bell::poll;
 
 inline std::string program_text() {
   std::string text;
@@ -4710,7 +4714,7 @@ class EndLine {
     put(4, 0);
     put(8, static_cast<uint32_t>(Holder::process));
     put(12, static_cast<uint32_t>(own_bell));
-    put(16, own_capabilities);
+    put(16, software_capabilities());
     put(20, static_cast<uint32_t>(::getpid()));
     const auto now = static_cast<uint64_t>(::time(nullptr));
     put(24, static_cast<uint32_t>(now));
@@ -5241,6 +5245,7 @@ class MappedClient final : public ClientEnd {
 
   SlotSession& session() override { return session_; }
   uint32_t peer_capabilities() const override { return carrier_.line().capabilities(); }
+  Status check() override { return carrier_.check(); }
   const std::string& name() const override { return files_.name; }
 
   void close(Reason reason) override {
@@ -5294,6 +5299,819 @@ class MappedClient final : public ClientEnd {
 
 #endif  // RLAY_MAPPED_FILES
 
+namespace rlay::detail {
+
+inline bool is_address(const std::string& name) {
+  return name.rfind("tcp://", 0) == 0 || name.rfind("tls://", 0) == 0 || name.rfind("ws://", 0) == 0 ||
+         name.rfind("wss://", 0) == 0;
+}
+
+inline Result<std::string> name_or_default(const std::string& name) {
+  if (!name.empty()) return name;
+  const char* variable = std::getenv("RLAY_CHANNEL");
+  if (variable && *variable) return std::string(variable);
+  return Status(Code::misuse, "no channel is named: give a name, or set RLAY_CHANNEL");
+}
+
+/// Where a client looks, and what for.
+struct SearchOptions {
+  std::string name;
+  std::string directory;
+  Paradigm paradigm = Paradigm::server_env;
+  /// Whether the members of the group `name.*` count as well where `name` is taken.
+  bool group = true;
+  std::string token;
+  const StopFlag* stop = nullptr;
+};
+
+/// Looks for a channel and greets its server, one look at a time, without waiting.
+class Search {
+ public:
+  void begin(SearchOptions options, Hello hello) {
+    give_up();
+    options_ = std::move(options);
+    hello_ = std::move(hello);
+    problem_ = "no channel " + quoted(options_.name) + " exists";
+  }
+
+  /// Makes as much headway as is possible now. `end` is set once the session is there; an
+  /// error is one that another look does not mend.
+  ///
+  /// `areas`: of requests and replies, for the size of slots; asked for with the WELCOME.
+  template <class Areas>
+  Status look(std::unique_ptr<ClientEnd>& end, Welcome& welcome, Areas&& areas) {
+    if (!end_) {
+      if (Status status = open(); !status || !end_) return status;
+      Bytes payload;
+      if (Status status = encode(hello_, payload); !status) return status;
+      incarnation_ = session_ = 0;
+      (options_.paradigm == Paradigm::server_env ? incarnation_ : session_) = draw_id();
+      end_->begin_hello(payload, incarnation_, session_);
+    }
+    bool there = false;
+    Status status = end_->continue_hello();
+    if (status) status = end_->look_for_welcome(welcome, incarnation_, session_, there);
+    size_t request_area = 0;
+    size_t reply_area = 0;
+    if (status && there) status = areas(welcome, request_area, reply_area);
+    if (status && there) {
+      status = end_->attach(welcome, incarnation_, session_, request_area, reply_area);
+      if (status.code() == Code::not_found) status = Status(Code::peer_lost, status.message());
+    }
+    if (status && there) {
+      end = std::move(end_);
+      passed_over_.clear();
+      return status;
+    }
+    if (status) {
+      problem_ = "the server of channel " + quoted(end_->name()) +
+                 " is alive but has not answered yet: a ServerEnv takes games in with reset()";
+      return status;
+    }
+    problem_ = status.message();
+    if (status.code() == Code::busy) passed_over_.push_back(end_->name());
+    give_up();
+    return is_passing(status.code()) ? Status() : status;
+  }
+
+  /// Waits a while before the next look; less where an answer comes.
+  void rest(int64_t duration_ns) {
+    if (end_) {
+      end_->rest(duration_ns);
+    } else {
+      sleep_ns(duration_ns);
+    }
+  }
+  /// What is in the way, for messages.
+  const std::string& problem() const { return problem_; }
+  void give_up() { end_.reset(); }
+
+ private:
+  static bool is_passing(Code code) {
+    return code == Code::busy || code == Code::peer_lost || code == Code::peer_closed ||
+           code == Code::link_down || code == Code::draining || code == Code::not_found;
+  }
+  Status open();
+#if RLAY_MAPPED_FILES
+  Status open_mapped_channel() {
+    std::vector<std::string> names;
+    const bool members_only = options_.name.size() > 2 && options_.name.substr(options_.name.size() - 2) == ".*";
+    const std::string base = members_only ? options_.name.substr(0, options_.name.size() - 2) : options_.name;
+    if (Status status = check_channel_name(base); !status) return status;
+    if (!members_only) names.push_back(base);
+    if (members_only || options_.group) {
+      if (auto directory = open_directory(options_.directory, false)) {
+        for (std::string& name : group_members(directory.value(), base)) names.push_back(std::move(name));
+      }
+    }
+    const std::vector<std::string> passed_over = std::move(passed_over_);
+    passed_over_.clear();
+    std::string busy;
+    for (const std::string& name : names) {
+      if (std::find(passed_over.begin(), passed_over.end(), name) != passed_over.end()) continue;
+      Paradigm paradigm = options_.paradigm;
+      auto client = std::make_unique<MappedClient>();
+      Status status = client->open(name, options_.directory, paradigm);
+      if (status && paradigm != options_.paradigm) {
+        return Status(Code::unsupported,
+                      paradigm == Paradigm::client_env
+                          ? "channel " + quoted(name) + " was made by a backend, which holds an environment: "
+                                "attach a ClientEnv to it, or make a ServerEnv"
+                          : "channel " + quoted(name) + " was made by a ServerEnv, which waits for a game: "
+                                "attach a game to it, or serve an environment");
+      }
+      if (status) {
+        end_ = std::move(client);
+        return Status();
+      }
+      if (status.code() == Code::busy) busy = status.message();
+      if (!is_passing(status.code())) return status;
+    }
+    problem_ = busy.empty() ? "no channel " + quoted(options_.name) + " exists" : busy;
+    return Status();
+  }
+#endif
+
+  SearchOptions options_;
+  Hello hello_;
+  std::unique_ptr<ClientEnd> end_;
+  uint64_t incarnation_ = 0;
+  uint64_t session_ = 0;
+  std::vector<std::string> passed_over_;
+  std::string problem_;
+};
+
+inline constexpr int64_t look_every_ns = 20000000;
+
+}  // namespace rlay::detail
+
+namespace rlay {
+
+struct BackendOptions {
+  /// Of the channel, or its address at a bridge: tcp://host:port/name. Empty: RLAY_CHANNEL.
+  /// Where it has a game already, the first free one of name.0, name.1 ... is taken.
+  std::string name;
+  /// Where channels live; empty: RLAY_DIR or the default.
+  std::string directory;
+  /// Seconds that `open` waits for the trainer; 0 looks once and returns, connected or not;
+  /// `forever` waits without a limit.
+  double connect_timeout = 30;
+  /// Ends every wait within 0.1 s where it is set, from a signal handler too.
+  const StopFlag* stop = nullptr;
+  /// Larger messages are refused.
+  uint64_t max_message_bytes = detail::default_max_message_bytes;
+  /// For an address: the token of its bridge; empty: the file of RLAY_TOKEN_FILE, if set.
+  std::string token;
+};
+
+/// What the trainer decided.
+struct Decision {
+  enum class Kind : uint8_t { none, reset, action, close };
+
+  Kind kind = Kind::none;
+  Value action;
+  /// In a batch: nil, or an array of bool of those who reset now and ignore their action.
+  Value reset_mask;
+  ResetRequest reset;
+  /// Of a Close: closed, draining, or vanished where the trainer was lost.
+  Reason reason = Reason::none;
+
+  bool is_none() const { return kind == Kind::none; }
+  bool is_reset() const { return kind == Kind::reset; }
+  bool is_action() const { return kind == Kind::action; }
+  bool is_close() const { return kind == Kind::close; }
+};
+
+/// Asks a `ServerEnv` for decisions.
+///
+///     IDLE     decide(decision)               -> Reset | Close            nothing is loaded yet
+///     RESET    decide(First, decision)        -> Action | Reset | Close   no tick has run
+///     RUN      decide(Transition, decision)   -> Action | Reset | Close   after each action;
+///                                                never Action where a flag is set
+///     any      Close                          -> IDLE; the next decide waits for a trainer
+///
+/// Call it at each decision point, and at once when an episode ends. `report` and `poll`
+/// are its twin that does not block. There is no time-out: a trainer may compute for
+/// minutes; a wait ends when it is gone.
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  ~Backend() { close(); }
+
+  /// Says what the game is, and looks for its trainer.
+  ///
+  /// Code::timeout: there is none yet; the backend is open all the same, and the next
+  /// `decide` or `poll` goes on looking. With `connect_timeout` 0 that is no error.
+  Status open(EnvironmentFacts facts, BackendOptions options = {}) {
+    close();
+    auto name = detail::name_or_default(options.name);
+    if (!name) return name.status();
+    if (Status status = detail::check_facts(facts); !status) return status;
+    facts_ = std::move(facts);
+    options_ = std::move(options);
+    options_.name = name.value();
+    const detail::Facts packed = detail::pack_facts(facts_, false);
+    auto map = packed.pack();
+    if (!map) return map.status();
+    auto agreement = detail::Agreement::compile(packed.observation_space, packed.action_space, packed.batch);
+    if (!agreement) return agreement.status();
+    agreement_ = std::move(agreement.value());
+    hello_ = detail::Hello();
+    hello_.paradigm = detail::Paradigm::server_env;
+    hello_.environment = map.value();
+    hello_.capabilities = detail::software_capabilities();
+    hello_.max_message_bytes = options_.max_message_bytes;
+    open_ = true;
+    begin_search();
+    if (Status status = connect(options_.connect_timeout); !status) {
+      close();
+      return status;
+    }
+    if (connected() || options_.connect_timeout == 0) return Status();
+    return detail::timed_out(search_.problem() + ": start its trainer with rlay.ServerEnv(" +
+                             detail::quoted(options_.name) + ") and the same RLAY_DIR");
+  }
+
+  bool is_open() const { return open_; }
+  /// Whether a trainer has taken this game in.
+  bool connected() const { return end_ != nullptr; }
+
+  // ------------------------------------------------------------------- that block
+
+  /// At first and after a Close: waits for the next trainer, and what it says.
+  Status decide(Decision& decision) {
+    if (Status status = report(); !status) return status;
+    return poll(decision, forever);
+  }
+  /// After a Reset: the first observation of the episode.
+  Status decide(const First& first, Decision& decision) {
+    if (Status status = report(first); !status) return status;
+    return poll(decision, forever);
+  }
+  /// After an Action: what it led to.
+  Status decide(const Transition& transition, Decision& decision) {
+    if (Status status = report(transition); !status) return status;
+    return poll(decision, forever);
+  }
+
+  // ----------------------------------------------------------- that do not block
+
+  Status report() {
+    if (Status status = check_usable(); !status) return status;
+    if (phase_ != Phase::idle && phase_ != Phase::unconnected) {
+      return Status(Code::misuse, "an observation must be reported here");
+    }
+    if (!end_) return Status();
+    return send([this] { return begin(detail::MessageKind::ready), writer_->ready(draft_); });
+  }
+  Status report(const First& first) {
+    if (Status status = check_phase(Phase::resetting, "the first observation follows a Reset"); !status) {
+      return status;
+    }
+    return send([&] { return begin(detail::MessageKind::reset_result), writer_->reset_result(draft_, first); });
+  }
+  Status report(const Transition& transition) {
+    if (Status status = check_phase(Phase::running, "a transition follows an Action"); !status) {
+      return status;
+    }
+    const bool ends = !agreement_.batch.vector &&
+                      (transition.terminated.boolean() || transition.truncated.boolean());
+    Status status =
+        send([&] { return begin(detail::MessageKind::transition), writer_->transition(draft_, transition); });
+    if (status) ended_ = ends;
+    return status;
+  }
+  /// In place of a report: what went wrong in a reset or an action. The trainer's call
+  /// raises it; a Reset, a call or a Close follows.
+  Status report_failure(const Status& why) {
+    if (Status status = check_usable(); !status) return status;
+    if (phase_ != Phase::resetting && phase_ != Phase::running) {
+      return Status(Code::misuse, "a failure answers a Reset or an Action");
+    }
+    Status status = send([&] {
+      return begin(detail::MessageKind::failure), writer_->failure(draft_, detail::as_failure(why));
+    });
+    if (status) ended_ = true;
+    return status;
+  }
+
+  /// The decision upon the last report; of kind none where there is none yet.
+  ///
+  /// `timeout`: seconds; 0 looks once, `forever` waits for as long as the trainer lives.
+  /// What the trainer calls (render, methods, attributes) is answered here.
+  Status poll(Decision& decision, double timeout = 0) {
+    decision.kind = Decision::Kind::none;
+    if (Status status = check_usable(); !status) return status;
+    if (!end_) {
+      if (Status status = connect(timeout); !status) return status;
+      if (!end_) return Status();
+    }
+    if (requester_.state() == detail::Requester::State::idle) {
+      if (phase_ != Phase::idle) return Status(Code::misuse, "nothing was reported: call report first");
+      if (Status status = report(); !status) return status;
+    }
+    if (requester_.state() == detail::Requester::State::over) return farewell(broken_, decision);
+    detail::Deadline deadline(timeout, options_.stop);
+    while (true) {
+      detail::Message reply;
+      bool there = true;
+      Status status;
+      if (timeout == 0) {
+        status = session().receive_nowait(reply, there);
+        if (status && !there) status = end_check(reply, there);
+      } else {
+        status = session().receive(reply, deadline);
+      }
+      if (status.code() == Code::timeout || (status && !there)) return Status();
+      if (!status) return farewell(std::move(status), decision);
+      switch (requester_.receive(reply.header.sequence)) {
+        case detail::Requester::Outcome::accept: status = read(reply, decision); break;
+        case detail::Requester::Outcome::discard:
+        case detail::Requester::Outcome::drop: session().take(); continue;
+        case detail::Requester::Outcome::breach:
+          status = detail::protocol_error("a decision came that nobody asked for");
+      }
+      if (!status) return farewell(std::move(status), decision);
+      if (!decision.is_none()) return Status();
+    }
+  }
+
+  /// Lets an environment ask for decisions until `sessions` trainers have left, 0: for
+  /// ever. Blocks; this backend is closed when it returns.
+  Status run(Environment& env, uint32_t sessions = 0) {
+    First first;
+    Transition transition;
+    Decision decision;
+    uint32_t served = 0;
+    bool asked = false;
+    Status status = decide(decision);
+    while (status) {
+      if (decision.is_close()) {
+        served += asked || decision.reason == Reason::closed;
+        asked = false;
+        if (sessions && served >= sessions) break;
+        status = decide(decision);
+      } else if (decision.is_reset()) {
+        asked = true;
+        first.info = Value::map();
+        Status done = env.reset(decision.reset, first);
+        if (done) done = report(first);
+        status = go_on(std::move(done), decision);
+      } else {
+        transition.reward = 0.0;
+        transition.terminated = false;
+        transition.truncated = false;
+        transition.info = Value::map();
+        Status done = decision.reset_mask.is_nil()
+                          ? env.step(decision.action, transition)
+                          : Status(Code::unsupported, "this environment resets none of a batch in a step");
+        if (done) done = report(transition);
+        status = go_on(std::move(done), decision);
+      }
+    }
+    close(status.code() == Code::stopped ? Reason::draining : Reason::closed);
+    return status;
+  }
+
+  /// Leaves the trainer. Twice is harmless.
+  void close(Reason reason = Reason::closed) {
+    open_ = false;
+    leave(reason);
+    search_.give_up();
+  }
+
+ private:
+  enum class Phase : uint8_t { unconnected, idle, resetting, running };
+
+  detail::SlotSession& session() { return end_->session(); }
+
+  Status check_usable() const {
+    return open_ ? Status() : Status(Code::misuse, "this backend is not open");
+  }
+  Status check_phase(Phase phase, const char* rule) const {
+    if (Status status = check_usable(); !status) return status;
+    return phase_ == phase ? Status() : Status(Code::misuse, std::string(rule) + "; nothing was sent");
+  }
+
+  void begin_search() {
+    detail::SearchOptions options;
+    options.name = options_.name;
+    options.directory = options_.directory;
+    options.paradigm = detail::Paradigm::server_env;
+    options.token = options_.token;
+    options.stop = options_.stop;
+    search_.begin(std::move(options), hello_);
+  }
+
+  /// Looks for a trainer for so many seconds; ok and unconnected where there is none.
+  Status connect(double timeout) {
+    detail::Deadline deadline(timeout, options_.stop);
+    detail::Welcome welcome;
+    while (true) {
+      const auto areas = [this](const detail::Welcome&, size_t& request, size_t& reply) {
+        request = agreement_.reports.bytes;
+        reply = agreement_.decisions.bytes;
+        return Status();
+      };
+      if (Status status = search_.look(end_, welcome, areas); !status) return status;
+      if (end_) break;
+      if (deadline.stopped()) return detail::was_stopped();
+      if (deadline.over()) return Status();
+      search_.rest(deadline.left_ns(detail::look_every_ns));
+    }
+    writer_ = std::make_unique<detail::ReportWriter>(
+        agreement_, (end_->peer_capabilities() & detail::capability_records) != 0);
+    requester_ = detail::Requester();
+    phase_ = Phase::idle;
+    ended_ = false;
+    broken_ = Status();
+    return Status();
+  }
+
+  void begin(detail::MessageKind kind) { session().draft(draft_, kind, requester_.sequence()); }
+
+  /// Sends what `write` puts into the draft. Where the trainer is gone `poll` says so.
+  template <class Write>
+  Status send(Write&& write) {
+    if (requester_.state() == detail::Requester::State::waiting) {
+      return Status(Code::misuse, "the last report has not been decided upon yet: call poll");
+    }
+    if (requester_.state() != detail::Requester::State::idle) return Status();
+    const uint32_t sequence = requester_.begin();
+    Status status = write();
+    if (status && draft_.overflow.size() > session().limit_bytes()) {
+      status = session().too_large(draft_.overflow.size());
+    }
+    if (!status) {
+      requester_.cancel();
+      return status;
+    }
+    detail::Deadline deadline(forever, options_.stop);
+    status = session().send(sequence, draft_, deadline);
+    if (status) return status;
+    // Half a report is out: nothing more can be said in this session.
+    requester_.lose();
+    broken_ = std::move(status);
+    return broken_.code() == Code::stopped ? broken_ : Status();
+  }
+
+  Status end_check(detail::Message& reply, bool& there) {
+    const Status status = end_->check();
+    if (status) return status;
+    // The trainer may have published, then gone: its last message counts.
+    if (Status last = session().receive_nowait(reply, there); !last) return last;
+    return there ? Status() : status;
+  }
+
+  Status read(const detail::Message& reply, Decision& decision) {
+    const detail::DecisionReader reader(agreement_);
+    Status status;
+    switch (reply.kind()) {
+      case detail::MessageKind::step:
+        if (phase_ == Phase::idle || ended_) {
+          return detail::protocol_error("the trainer said Step where only Reset or Close may come");
+        }
+        status = reader.step(reply, decision.action, decision.reset_mask);
+        if (!status) return status;
+        decision.kind = Decision::Kind::action;
+        phase_ = Phase::running;
+        break;
+      case detail::MessageKind::reset:
+        status = reader.reset(reply, decision.reset);
+        if (!status) return status;
+        decision.kind = Decision::Kind::reset;
+        phase_ = Phase::resetting;
+        ended_ = false;
+        break;
+      case detail::MessageKind::close: {
+        Reason reason = Reason::closed;
+        status = detail::DecisionReader::close(reply, reason);
+        if (!status) return status;
+        session().take();
+        leave(Reason::closed);
+        decision.kind = Decision::Kind::close;
+        decision.reason = reason == Reason::draining ? reason : Reason::closed;
+        return Status();
+      }
+      case detail::MessageKind::call: return answer(reply);
+      default: return detail::protocol_error("a message came that is no decision");
+    }
+    session().take();
+    return status;
+  }
+
+  Status answer(const detail::Message& reply) {
+    Call call;
+    if (Status status = detail::DecisionReader::call(reply, call); !status) return status;
+    session().take();
+    Value result;
+    Status done = detail::answer_call(facts_, call, result);
+    if (done) {
+      done = send([&] { return begin(detail::MessageKind::call_result), writer_->call_result(draft_, result); });
+    }
+    if (done || done.code() == Code::stopped) return done;
+    return send([&] {
+      return begin(detail::MessageKind::failure), writer_->failure(draft_, detail::as_failure(done));
+    });
+  }
+
+  Status go_on(Status done, Decision& decision) {
+    if (!done) {
+      if (Status status = report_failure(done); !status) return status;
+    }
+    return poll(decision, forever);
+  }
+
+  /// The Close that a loss stands for; a breach, and a stop, are errors.
+  Status farewell(Status why, Decision& decision) {
+    if (why.code() == Code::stopped || why.code() == Code::misuse) return why;
+    const bool breach = why.code() == Code::protocol || why.code() == Code::too_large;
+    leave(breach ? Reason::protocol_error : Reason::closed);
+    if (breach) return why;
+    decision.kind = Decision::Kind::close;
+    decision.reason = why.code() != Code::peer_closed          ? Reason::vanished
+                      : why.reason() == Reason::draining ? Reason::draining
+                                                         : Reason::closed;
+    return Status();
+  }
+
+  void leave(Reason reason) {
+    if (end_) end_->close(reason);
+    end_.reset();
+    phase_ = Phase::unconnected;
+    ended_ = false;
+    if (open_) begin_search();
+  }
+
+  bool open_ = false;
+  EnvironmentFacts facts_;
+  BackendOptions options_;
+  detail::Agreement agreement_;
+  detail::Hello hello_;
+  detail::Search search_;
+  std::unique_ptr<detail::ClientEnd> end_;
+  std::unique_ptr<detail::ReportWriter> writer_;
+  detail::Requester requester_;
+  detail::Draft draft_;
+  Phase phase_ = Phase::unconnected;
+  bool ended_ = false;
+  Status broken_;
+};
+
+}  // namespace rlay
+
+//-------------------------------------- env.hpp ---------------------------------------
+// The algorithm's end: steps an environment elsewhere.
+
+namespace rlay {
+
+struct EnvOptions {
+  /// Of the channel, or its address at a bridge: tcp://host:port/name. Empty: RLAY_CHANNEL.
+  /// name.* stands for the first free one of name.0, name.1 ...
+  std::string name;
+  std::string directory;
+  double connect_timeout = 30;  // seconds; `forever` without a limit
+  double reset_timeout = 300;
+  double step_timeout = 60;
+  double close_timeout = 5;
+  const StopFlag* stop = nullptr;
+  uint64_t max_message_bytes = detail::default_max_message_bytes;
+  std::string token;
+  /// Whether a batch is taken, where the channel carries one.
+  bool vector = false;
+  std::string autoreset_mode;  // asked of a batch; empty: as it is
+  std::string render_mode;     // asked for; empty: as it is
+};
+
+/// An environment in another process: what `ClientEnv` is in Python.
+///
+/// An error of the environment (codes below 0x8000) leaves the session as it is. After a
+/// Code::timeout only `reset` and `close` are allowed. After Code::peer_lost,
+/// Code::peer_closed and Code::link_down only `close` is of use.
+class Env {
+ public:
+  Env() = default;
+  Env(const Env&) = delete;
+  Env& operator=(const Env&) = delete;
+  ~Env() { close(); }
+
+  /// Waits for the channel and the greeting.
+  Status open(EnvOptions options = {}) {
+    close();
+    auto name = detail::name_or_default(options.name);
+    if (!name) return name.status();
+    options_ = std::move(options);
+    options_.name = name.value();
+    detail::Wishes wishes;
+    wishes.vector = options_.vector;
+    if (!options_.render_mode.empty()) wishes.render_mode = options_.render_mode;
+    if (!options_.autoreset_mode.empty()) wishes.autoreset_mode = options_.autoreset_mode;
+    detail::Hello hello;
+    hello.paradigm = detail::Paradigm::client_env;
+    hello.wishes = wishes.pack();
+    hello.capabilities = detail::software_capabilities();
+    hello.max_message_bytes = options_.max_message_bytes;
+    detail::SearchOptions where;
+    where.name = options_.name;
+    where.directory = options_.directory;
+    where.paradigm = detail::Paradigm::client_env;
+    where.group = false;
+    where.token = options_.token;
+    where.stop = options_.stop;
+    detail::Search search;
+    search.begin(std::move(where), std::move(hello));
+    detail::Deadline deadline(options_.connect_timeout, options_.stop);
+    detail::Welcome welcome;
+    while (true) {
+      const auto areas = [this](const detail::Welcome& said, size_t& request, size_t& reply) {
+        return agree(said, request, reply);
+      };
+      if (Status status = search.look(end_, welcome, areas); !status) return status;
+      if (end_) break;
+      if (deadline.stopped()) return detail::was_stopped();
+      if (deadline.over()) return detail::timed_out(search.problem());
+      search.rest(deadline.left_ns(detail::look_every_ns));
+    }
+    requester_ = detail::Requester();
+    was_reset_ = false;
+    return Status();
+  }
+
+  bool is_open() const { return end_ != nullptr; }
+  const Space& observation_space() const { return agreement_.observation_space; }
+  const Space& action_space() const { return agreement_.action_space; }
+  uint32_t num_envs() const { return agreement_.batch.num_envs; }
+  bool is_vector() const { return agreement_.batch.vector; }
+  const Value& metadata() const { return facts_.metadata; }
+  const Value& spec() const { return facts_.spec; }
+
+  Status reset(const ResetRequest& request, First& first) {
+    if (Status status = check_open(); !status) return status;
+    detail::Deadline deadline(options_.reset_timeout, options_.stop);
+    if (Status status = discard_late(deadline); !status) return status;
+    detail::Message reply;
+    const Status status = ask(
+        detail::MessageKind::reset,
+        [&](detail::Draft& draft) { return writer_->reset(draft, request); }, reply, deadline);
+    if (!status) return status;
+    was_reset_ = true;
+    return finish(reply, detail::MessageKind::reset_result,
+                  [&] { return reader_->reset_result(reply, first); });
+  }
+
+  Status step(const Value& action, Transition& transition) {
+    if (Status status = check_idle(); !status) return status;
+    if (!was_reset_) return Status(Code::reset_needed, "call reset before the first step");
+    detail::Deadline deadline(options_.step_timeout, options_.stop);
+    detail::Message reply;
+    const Status status = ask(
+        detail::MessageKind::step,
+        [&](detail::Draft& draft) { return writer_->step(draft, action); }, reply, deadline);
+    if (!status) return status;
+    return finish(reply, detail::MessageKind::transition,
+                  [&] { return reader_->transition(reply, transition); });
+  }
+
+  Status call(const Call& what, Value& result) {
+    if (Status status = check_idle(); !status) return status;
+    detail::Deadline deadline(options_.step_timeout, options_.stop);
+    detail::Message reply;
+    const Status status = ask(
+        detail::MessageKind::call,
+        [&](detail::Draft& draft) { return writer_->call(draft, what); }, reply, deadline);
+    if (!status) return status;
+    return finish(reply, detail::MessageKind::call_result,
+                  [&] { return detail::ReportReader::call_result(reply, result); });
+  }
+
+  /// Says goodbye. Twice is harmless.
+  void close() {
+    if (!end_) return;
+    if (requester_.state() == detail::Requester::State::idle) {
+      detail::Deadline deadline(options_.close_timeout);
+      detail::Message reply;
+      const Status status = ask(
+          detail::MessageKind::close,
+          [&](detail::Draft& draft) { return writer_->close(draft, Reason::closed); }, reply, deadline);
+      if (status) end_->session().take();
+    }
+    end_->close(Reason::closed);
+    end_.reset();
+  }
+
+ private:
+  Status agree(const detail::Welcome& welcome, size_t& request_area, size_t& reply_area) {
+    if (!welcome.environment.is_map()) return detail::protocol_error("a WELCOME tells of no environment");
+    facts_ = detail::Facts();
+    if (Status status = detail::unpack_facts(welcome.environment, facts_); !status) return status;
+    if (facts_.batch.vector && !options_.vector) {
+      return Status(Code::num_envs, "the channel carries a batch: set EnvOptions::vector");
+    }
+    auto agreement =
+        detail::Agreement::compile(facts_.observation_space, facts_.action_space, facts_.batch);
+    if (!agreement) return agreement.status();
+    agreement_ = std::move(agreement.value());
+    writer_ = std::make_unique<detail::DecisionWriter>(agreement_);
+    reader_ = std::make_unique<detail::ReportReader>(agreement_);
+    request_area = agreement_.decisions.bytes;
+    reply_area = agreement_.reports.bytes;
+    return Status();
+  }
+
+  Status check_open() const {
+    if (!end_) return Status(Code::misuse, "this environment is not open");
+    if (requester_.state() == detail::Requester::State::over) return lost_;
+    return Status();
+  }
+  Status check_idle() const {
+    if (Status status = check_open(); !status) return status;
+    if (requester_.state() == detail::Requester::State::late) {
+      return Status(Code::reset_needed, "the last request was not answered in time: call reset");
+    }
+    return Status();
+  }
+
+  template <class Write>
+  Status ask(detail::MessageKind kind, Write&& write, detail::Message& reply, detail::Deadline& deadline) {
+    detail::SlotSession& session = end_->session();
+    const uint32_t sequence = requester_.begin();
+    session.draft(draft_, kind, sequence);
+    Status status = write(draft_);
+    if (status && draft_.overflow.size() > session.limit_bytes()) {
+      status = session.too_large(draft_.overflow.size());
+    }
+    if (!status) {
+      requester_.cancel();
+      return status;
+    }
+    status = session.send(sequence, draft_, deadline);
+    if (!status) return lose(std::move(status));  // half a message may be out
+    return await(reply, deadline);
+  }
+
+  Status await(detail::Message& reply, detail::Deadline& deadline) {
+    while (true) {
+      Status status = end_->session().receive(reply, deadline);
+      if (status.code() == Code::timeout || status.code() == Code::stopped) {
+        requester_.abandon();
+        return status;
+      }
+      if (!status) return lose(std::move(status));
+      switch (requester_.receive(reply.header.sequence)) {
+        case detail::Requester::Outcome::accept: return Status();
+        case detail::Requester::Outcome::discard:
+          end_->session().take();
+          return Status(Code::reset_needed, "the late reply came and was discarded");
+        case detail::Requester::Outcome::drop: end_->session().take(); break;
+        case detail::Requester::Outcome::breach:
+          return lose(detail::protocol_error("a reply came that nobody asked for"));
+      }
+    }
+  }
+
+  Status discard_late(detail::Deadline& deadline) {
+    if (requester_.state() != detail::Requester::State::late) return Status();
+    detail::Message reply;
+    Status status = await(reply, deadline);
+    return status.code() == Code::reset_needed ? Status() : status;
+  }
+
+  /// Reads a reply of a kind, or the failure in its place, and takes it.
+  template <class Read>
+  Status finish(const detail::Message& reply, detail::MessageKind kind, Read&& read) {
+    Status status = reply.kind() == detail::MessageKind::failure ? detail::ReportReader::failure(reply)
+                    : reply.kind() == kind                       ? read()
+                                                                 : detail::protocol_error("an unexpected reply came");
+    end_->session().take();
+    if (status.code() != Code::protocol && status.code() != Code::environment_gone) return status;
+    return lose(std::move(status));
+  }
+
+  Status lose(Status why) {
+    requester_.lose();
+    lost_ = why;
+    return why;
+  }
+
+  EnvOptions options_;
+  detail::Facts facts_;
+  detail::Agreement agreement_;
+  std::unique_ptr<detail::ClientEnd> end_;
+  std::unique_ptr<detail::DecisionWriter> writer_;
+  std::unique_ptr<detail::ReportReader> reader_;
+  detail::Requester requester_;
+  detail::Draft draft_;
+  Status lost_;
+  bool was_reset_ = false;
+};
+
+}  // namespace rlay
+
+//------------------------------------- serve.hpp --------------------------------------
+// An environment that answers: the other end of a ClientEnv.
+
 namespace rlay {
 
 struct ServeOptions {
@@ -5316,13 +6134,6 @@ struct ServeOptions {
 };
 
 namespace detail {
-
-inline Result<std::string> name_or_default(const std::string& name) {
-  if (!name.empty()) return name;
-  const char* variable = std::getenv("RLAY_CHANNEL");
-  if (variable && *variable) return std::string(variable);
-  return Status(Code::misuse, "no channel is named: give a name, or set RLAY_CHANNEL");
-}
 
 /// One client, from its WELCOME to its goodbye.
 class BackendSession {
@@ -5567,7 +6378,7 @@ inline Status serve_clients(ServerEnd& server, const std::string& name, Environm
     }
     Welcome welcome;
     welcome.environment = packed.value();
-    welcome.capabilities = capability_fifo | capability_records | (RLAY_FUTEX ? capability_futex : 0);
+    welcome.capabilities = software_capabilities();
     welcome.max_message_bytes = std::min(options.max_message_bytes, hello.max_message_bytes);
     status = server.accept(message, welcome, incarnation, session,
                            Agreement::capacity(agreement.value().decisions),
@@ -5620,10 +6431,6 @@ inline Status serve(Environment& environment, const ServeOptions& options = {}) 
 
 namespace rlay::detail {
 
-inline bool is_address(const std::string& name) {
-  return name.rfind("tcp://", 0) == 0 || name.rfind("tls://", 0) == 0 || name.rfind("ws://", 0) == 0;
-}
-
 inline Status open_server(const std::string& name, const ServeOptions& options, uint32_t num_envs,
                           std::unique_ptr<ServerEnd>& server) {
   if (is_address(name)) return Status(Code::unsupported, "addresses come next");
@@ -5632,6 +6439,15 @@ inline Status open_server(const std::string& name, const ServeOptions& options, 
   Status status = mapped->create(name, options.directory, Paradigm::client_env, num_envs);
   if (status) server = std::move(mapped);
   return status;
+#else
+  return Status(Code::unsupported, "this system has no mapped channels: name an address, tcp://host:port/name");
+#endif
+}
+
+inline Status Search::open() {
+  if (is_address(options_.name)) return Status(Code::unsupported, "addresses come next");
+#if RLAY_MAPPED_FILES
+  return open_mapped_channel();
 #else
   return Status(Code::unsupported, "this system has no mapped channels: name an address, tcp://host:port/name");
 #endif

@@ -2,13 +2,11 @@
 
 #pragma once
 
+#include "backend.hpp"
+#include "env.hpp"
 #include "serve.hpp"
 
 namespace rlay::detail {
-
-inline bool is_address(const std::string& name) {
-  return name.rfind("tcp://", 0) == 0 || name.rfind("tls://", 0) == 0 || name.rfind("ws://", 0) == 0;
-}
 
 inline Status open_server(const std::string& name, const ServeOptions& options, uint32_t num_envs,
                           std::unique_ptr<ServerEnd>& server) {
@@ -18,6 +16,15 @@ inline Status open_server(const std::string& name, const ServeOptions& options, 
   Status status = mapped->create(name, options.directory, Paradigm::client_env, num_envs);
   if (status) server = std::move(mapped);
   return status;
+#else
+  return Status(Code::unsupported, "this system has no mapped channels: name an address, tcp://host:port/name");
+#endif
+}
+
+inline Status Search::open() {
+  if (is_address(options_.name)) return Status(Code::unsupported, "addresses come next");
+#if RLAY_MAPPED_FILES
+  return open_mapped_channel();
 #else
   return Status(Code::unsupported, "this system has no mapped channels: name an address, tcp://host:port/name");
 #endif

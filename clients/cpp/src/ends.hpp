@@ -6,6 +6,11 @@
 
 namespace rlay::detail {
 
+/// What this client can do, whatever the system.
+inline constexpr uint32_t software_capabilities() {
+  return capability_records | (RLAY_MAPPED_FILES ? capability_fifo : 0) | (RLAY_FUTEX ? capability_futex : 0);
+}
+
 /// The end that answers: it takes one client after the other.
 class ServerEnd {
  public:
@@ -42,6 +47,8 @@ class ClientEnd {
                         size_t request_area, size_t reply_area) = 0;
   virtual SlotSession& session() = 0;
   virtual uint32_t peer_capabilities() const = 0;
+  /// Whether the server is there; an error where it is not.
+  virtual Status check() = 0;
   virtual const std::string& name() const = 0;
   /// Says goodbye and lets go. Twice is harmless.
   virtual void close(Reason reason) = 0;

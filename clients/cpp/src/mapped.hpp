@@ -9,13 +9,7 @@
 
 namespace rlay::detail {
 
-#if RLAY_FUTEX
-inline constexpr uint32_t own_capabilities = capability_futex | capability_fifo | capability_records;
-inline constexpr Bell own_bell = Bell::futex;
-#else
-inline constexpr uint32_t own_capabilities = capability_fifo | capability_records;
-inline constexpr Bell own_bell = Bell::poll;
-#endif
+inline constexpr Bell own_bell = RLAY_FUTEX ? Bell::futex : Bell::poll;
 
 inline std::string program_text() {
   std::string text;
@@ -43,7 +37,7 @@ class EndLine {
     put(4, 0);
     put(8, static_cast<uint32_t>(Holder::process));
     put(12, static_cast<uint32_t>(own_bell));
-    put(16, own_capabilities);
+    put(16, software_capabilities());
     put(20, static_cast<uint32_t>(::getpid()));
     const auto now = static_cast<uint64_t>(::time(nullptr));
     put(24, static_cast<uint32_t>(now));
@@ -574,6 +568,7 @@ class MappedClient final : public ClientEnd {
 
   SlotSession& session() override { return session_; }
   uint32_t peer_capabilities() const override { return carrier_.line().capabilities(); }
+  Status check() override { return carrier_.check(); }
   const std::string& name() const override { return files_.name; }
 
   void close(Reason reason) override {

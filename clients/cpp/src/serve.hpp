@@ -2,9 +2,7 @@
 
 #pragma once
 
-#include "delivery.hpp"
-#include "environment.hpp"
-#include "mapped.hpp"
+#include "search.hpp"
 
 namespace rlay {
 
@@ -28,13 +26,6 @@ struct ServeOptions {
 };
 
 namespace detail {
-
-inline Result<std::string> name_or_default(const std::string& name) {
-  if (!name.empty()) return name;
-  const char* variable = std::getenv("RLAY_CHANNEL");
-  if (variable && *variable) return std::string(variable);
-  return Status(Code::misuse, "no channel is named: give a name, or set RLAY_CHANNEL");
-}
 
 /// One client, from its WELCOME to its goodbye.
 class BackendSession {
@@ -279,7 +270,7 @@ inline Status serve_clients(ServerEnd& server, const std::string& name, Environm
     }
     Welcome welcome;
     welcome.environment = packed.value();
-    welcome.capabilities = capability_fifo | capability_records | (RLAY_FUTEX ? capability_futex : 0);
+    welcome.capabilities = software_capabilities();
     welcome.max_message_bytes = std::min(options.max_message_bytes, hello.max_message_bytes);
     status = server.accept(message, welcome, incarnation, session,
                            Agreement::capacity(agreement.value().decisions),

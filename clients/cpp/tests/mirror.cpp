@@ -1,5 +1,7 @@
-// An environment whose observation is its action: `mirror NAME SPACE [SESSIONS]`.
+// An environment whose observation is its action: `mirror NAME SPACE [SESSIONS [HOW]]`.
 //
+// HOW: "serve" answers a ClientEnv; "run" asks a ServerEnv; "poll" asks it too, in a loop
+// that never blocks.
 // SPACE is the description of both spaces, in hex. A reset takes its first observation from
 // options["observation"], and its info from options["info"]. SIGTERM ends it in order.
 // MIRROR_LIMIT is its max_message_bytes.
@@ -32,6 +34,40 @@ rlay::Status mirror_step(const rlay::Value& action, rlay::Transition& transition
   }
   transition.observation = action;
   transition.reward = 0.5;
+  return rlay::Status();
+}
+
+/// The loop of an engine whose main thread must not block: it looks once in each frame.
+rlay::Status poll_for_ever(rlay::Backend& backend, rlay::Environment& mirror, uint32_t sessions) {
+  rlay::First first;
+  rlay::Transition transition;
+  rlay::Decision decision;
+  uint64_t frames = 0;
+  uint32_t left = 0;
+  while (!stop && (sessions == 0 || left < sessions)) {
+    ++frames;
+    rlay::Status status = backend.poll(decision);
+    if (!status) return status;
+    if (decision.is_none()) {
+      rlay::detail::sleep_ns(100000);
+      continue;
+    }
+    if (decision.is_close()) {
+      std::printf("close %d\n", static_cast<int>(decision.reason));
+      std::fflush(stdout);
+      ++left;
+      continue;
+    }
+    const bool resets = decision.is_reset();
+    rlay::Status done = resets ? mirror.reset(decision.reset, first) : mirror.step(decision.action, transition);
+    if (done) done = resets ? backend.report(first) : backend.report(transition);
+    if (!done) done = backend.report_failure(done);
+    if (!done) return done;
+    if (!backend.report(transition).ok()) continue;
+    std::fprintf(stderr, "a second report was taken before the first was decided upon\n");
+    std::exit(4);
+  }
+  std::printf("%llu frames\n", static_cast<unsigned long long>(frames));
   return rlay::Status();
 }
 
@@ -81,18 +117,32 @@ int main(int count, char** arguments) {
                                                             level = value;
                                                             return rlay::Status();
                                                           }});
-  rlay::ServeOptions options;
-  options.name = arguments[1];
-  options.sessions = count > 3 ? static_cast<uint32_t>(std::atoi(arguments[3])) : 0;
-  options.stop = &stop;
-  if (const char* limit = std::getenv("MIRROR_LIMIT")) {
-    options.max_message_bytes = std::strtoull(limit, nullptr, 10);
+  const std::string how = count > 4 ? arguments[4] : "serve";
+  const auto sessions = count > 3 ? static_cast<uint32_t>(std::atoi(arguments[3])) : 0;
+  uint64_t limit = 1U << 30;
+  if (const char* named = std::getenv("MIRROR_LIMIT")) limit = std::strtoull(named, nullptr, 10);
+  rlay::Status status;
+  if (how == "serve") {
+    rlay::ServeOptions options;
+    options.name = arguments[1];
+    options.sessions = sessions;
+    options.stop = &stop;
+    options.max_message_bytes = limit;
+    options.log = [](const std::string& line) {
+      std::printf("%s\n", line.c_str());
+      std::fflush(stdout);
+    };
+    status = rlay::serve(mirror, options);
+  } else {
+    rlay::BackendOptions options;
+    options.name = arguments[1];
+    options.stop = &stop;
+    options.max_message_bytes = limit;
+    options.connect_timeout = how == "poll" ? 0 : 30;
+    rlay::Backend backend;
+    status = backend.open(mirror, options);
+    if (status) status = how == "poll" ? poll_for_ever(backend, mirror, sessions) : backend.run(mirror, sessions);
   }
-  options.log = [](const std::string& line) {
-    std::printf("%s\n", line.c_str());
-    std::fflush(stdout);
-  };
-  const rlay::Status status = rlay::serve(mirror, options);
   if (status || status.code() == rlay::Code::stopped) return 0;
   std::fprintf(stderr, "%s\n", status.message().c_str());
   return 1;
