@@ -5313,6 +5313,8 @@ inline Result<std::string> name_or_default(const std::string& name) {
   return Status(Code::misuse, "no channel is named: give a name, or set RLAY_CHANNEL");
 }
 
+class DirectClient;
+
 /// Where a client looks, and what for.
 struct SearchOptions {
   std::string name;
@@ -5339,7 +5341,7 @@ class Search {
   ///
   /// `areas`: of requests and replies, for the size of slots; asked for with the WELCOME.
   template <class Areas>
-  Status look(std::unique_ptr<ClientEnd>& end, Welcome& welcome, Areas&& areas) {
+  Status look(std::shared_ptr<ClientEnd>& end, Welcome& welcome, Areas&& areas) {
     if (!end_) {
       if (Status status = open(); !status || !end_) return status;
       Bytes payload;
@@ -5375,23 +5377,31 @@ class Search {
   }
 
   /// Waits a while before the next look; less where an answer comes.
-  void rest(int64_t duration_ns) {
-    if (end_) {
-      end_->rest(duration_ns);
-    } else {
-      sleep_ns(duration_ns);
-    }
-  }
+  void rest(int64_t duration_ns);
   /// What is in the way, for messages.
   const std::string& problem() const { return problem_; }
-  void give_up() { end_.reset(); }
+  /// Whether the channel is there and somebody else is attached.
+  bool is_busy() const { return busy_; }
+  void give_up() {
+    end_.reset();
+    direct_.reset();
+  }
 
  private:
   static bool is_passing(Code code) {
     return code == Code::busy || code == Code::peer_lost || code == Code::peer_closed ||
            code == Code::link_down || code == Code::draining || code == Code::not_found;
   }
+  static Status other_paradigm(const std::string& name, Paradigm paradigm) {
+    return Status(Code::unsupported,
+                  paradigm == Paradigm::client_env
+                      ? "channel " + quoted(name) + " was made by a backend, which holds an environment: "
+                            "attach a ClientEnv to it, or make a ServerEnv"
+                      : "channel " + quoted(name) + " was made by a ServerEnv, which waits for a game: "
+                            "attach a game to it, or serve an environment");
+  }
   Status open();
+  Status open_address();
 #if RLAY_MAPPED_FILES
   Status open_mapped_channel() {
     std::vector<std::string> names;
@@ -5410,15 +5420,10 @@ class Search {
     for (const std::string& name : names) {
       if (std::find(passed_over.begin(), passed_over.end(), name) != passed_over.end()) continue;
       Paradigm paradigm = options_.paradigm;
-      auto client = std::make_unique<MappedClient>();
+      auto client = std::make_shared<MappedClient>();
       Status status = client->open(name, options_.directory, paradigm);
       if (status && paradigm != options_.paradigm) {
-        return Status(Code::unsupported,
-                      paradigm == Paradigm::client_env
-                          ? "channel " + quoted(name) + " was made by a backend, which holds an environment: "
-                                "attach a ClientEnv to it, or make a ServerEnv"
-                          : "channel " + quoted(name) + " was made by a ServerEnv, which waits for a game: "
-                                "attach a game to it, or serve an environment");
+        return other_paradigm(name, paradigm);
       }
       if (status) {
         end_ = std::move(client);
@@ -5427,6 +5432,7 @@ class Search {
       if (status.code() == Code::busy) busy = status.message();
       if (!is_passing(status.code())) return status;
     }
+    busy_ = !busy.empty();
     problem_ = busy.empty() ? "no channel " + quoted(options_.name) + " exists" : busy;
     return Status();
   }
@@ -5434,7 +5440,9 @@ class Search {
 
   SearchOptions options_;
   Hello hello_;
-  std::unique_ptr<ClientEnd> end_;
+  std::shared_ptr<ClientEnd> end_;
+  std::shared_ptr<DirectClient> direct_;  // as long as it looks for its channel
+  bool busy_ = false;
   uint64_t incarnation_ = 0;
   uint64_t session_ = 0;
   std::vector<std::string> passed_over_;
@@ -5851,7 +5859,7 @@ class Backend {
   detail::Agreement agreement_;
   detail::Hello hello_;
   detail::Search search_;
-  std::unique_ptr<detail::ClientEnd> end_;
+  std::shared_ptr<detail::ClientEnd> end_;
   std::unique_ptr<detail::ReportWriter> writer_;
   detail::Requester requester_;
   detail::Draft draft_;
@@ -5861,6 +5869,1648 @@ class Backend {
 };
 
 }  // namespace rlay
+
+//------------------------------------- direct.hpp -------------------------------------
+// The two ends of a channel at a bridge: direct peers, without a mapped file.
+
+//-------------------------------------- link.hpp --------------------------------------
+// A link to a bridge that is made again whenever it breaks, without a thread.
+
+//------------------------------------- frames.hpp -------------------------------------
+// Frames of a link to a bridge: header, limits, maps.
+
+//------------------------------------ digests.hpp -------------------------------------
+// CRC-32, SHA-256 and HMAC: what a link checks and proves itself with.
+
+namespace rlay::detail {
+
+/// CRC-32 of ISO 3309, as in zlib.
+inline uint32_t crc32(const uint8_t* data, size_t size, uint32_t before = 0) {
+  struct Table {
+    uint32_t words[256];
+    Table() {
+      for (uint32_t i = 0; i < 256; ++i) {
+        uint32_t word = i;
+        for (int bit = 0; bit < 8; ++bit) word = word & 1 ? 0xEDB88320U ^ (word >> 1) : word >> 1;
+        words[i] = word;
+      }
+    }
+  };
+  static const Table table;
+  uint32_t crc = ~before;
+  for (size_t i = 0; i < size; ++i) crc = table.words[(crc ^ data[i]) & 0xFF] ^ (crc >> 8);
+  return ~crc;
+}
+
+/// SHA-256 of FIPS 180-4.
+class Sha256 {
+ public:
+  static constexpr size_t bytes = 32;
+
+  Sha256& add(const void* data, size_t size) {
+    const auto* at = static_cast<const uint8_t*>(data);
+    total_ += size;
+    while (size > 0) {
+      const size_t part = std::min(size, sizeof block_ - filled_);
+      std::memcpy(block_ + filled_, at, part);
+      filled_ += part;
+      at += part;
+      size -= part;
+      if (filled_ == sizeof block_) compress();
+    }
+    return *this;
+  }
+  Bytes finish() {
+    const uint64_t bits = total_ * 8;
+    const uint8_t one = 0x80;
+    const uint8_t zero = 0;
+    add(&one, 1);
+    while (filled_ != 56) add(&zero, 1);
+    uint8_t length[8];
+    for (int i = 0; i < 8; ++i) length[i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
+    add(length, 8);
+    Bytes digest;
+    for (const uint32_t word : state_) {
+      for (int shift = 24; shift >= 0; shift -= 8) digest.push_back(static_cast<uint8_t>(word >> shift));
+    }
+    return digest;
+  }
+
+ private:
+  static uint32_t rotated(uint32_t word, int by) { return word >> by | word << (32 - by); }
+
+  void compress() {
+    static constexpr uint32_t rounds[64] = {
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    uint32_t w[64];
+    for (int i = 0; i < 16; ++i) {
+      w[i] = static_cast<uint32_t>(block_[4 * i]) << 24 | static_cast<uint32_t>(block_[4 * i + 1]) << 16 |
+             static_cast<uint32_t>(block_[4 * i + 2]) << 8 | block_[4 * i + 3];
+    }
+    for (int i = 16; i < 64; ++i) {
+      const uint32_t a = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >> 3);
+      const uint32_t b = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >> 10);
+      w[i] = w[i - 16] + a + w[i - 7] + b;
+    }
+    uint32_t s[8];
+    std::memcpy(s, state_, sizeof s);
+    for (int i = 0; i < 64; ++i) {
+      const uint32_t e = rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25);
+      const uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]);
+      const uint32_t one = s[7] + e + choice + rounds[i] + w[i];
+      const uint32_t a = rotated(s[0], 2) ^ rotated(s[0], 13) ^ rotated(s[0], 22);
+      const uint32_t two = a + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+      for (int k = 7; k > 0; --k) s[k] = s[k - 1];
+      s[4] += one;
+      s[0] = one + two;
+    }
+    for (int i = 0; i < 8; ++i) state_[i] += s[i];
+    filled_ = 0;
+  }
+
+  uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  uint8_t block_[64] = {};
+  size_t filled_ = 0;
+  uint64_t total_ = 0;
+};
+
+/// HMAC-SHA-256 of RFC 2104 over two pieces of text.
+inline Bytes hmac(const Bytes& key, std::string_view label, const Bytes& text) {
+  uint8_t inner[64], outer[64];
+  std::memset(inner, 0x36, sizeof inner);
+  std::memset(outer, 0x5C, sizeof outer);
+  const Bytes shown = key.size() > 64 ? Sha256().add(key.data(), key.size()).finish() : key;
+  for (size_t i = 0; i < shown.size(); ++i) {
+    inner[i] ^= shown[i];
+    outer[i] ^= shown[i];
+  }
+  const Bytes first =
+      Sha256().add(inner, 64).add(label.data(), label.size()).add(text.data(), text.size()).finish();
+  return Sha256().add(outer, 64).add(first.data(), first.size()).finish();
+}
+
+/// Whether two macs are the same, in a time that does not tell where they differ.
+inline bool same_mac(const uint8_t* one, size_t one_bytes, const Bytes& other) {
+  if (one_bytes != other.size()) return false;
+  uint8_t differences = 0;
+  for (size_t i = 0; i < one_bytes; ++i) differences = static_cast<uint8_t>(differences | (one[i] ^ other[i]));
+  return differences == 0;
+}
+
+}  // namespace rlay::detail
+
+namespace rlay::detail {
+
+enum class FrameType : uint8_t {
+  hello = 1, challenge = 2, proof = 3, welcome = 4, error = 5, ping = 6, pong = 7, drain = 8, bye = 9,
+  announce = 16, announced = 17, withdraw = 18, reject = 19, find = 20, not_found = 21,
+  open = 32, opened = 33, refused = 34, close = 35, resume = 36, resumed = 37, lost = 38, data = 39,
+  taken = 40,
+};
+
+inline constexpr size_t frame_header_bytes = 64;
+inline constexpr uint32_t max_body_bytes = 262144;
+inline constexpr uint32_t max_control_bytes = 65536;
+inline constexpr uint32_t max_link_greeting_bytes = 1024;
+inline constexpr size_t opening_bytes = 16;
+inline constexpr uint16_t frame_flag_crc = 1;
+inline constexpr size_t min_token_bytes = 16;
+inline constexpr size_t nonce_bytes = 32;
+
+/// The header of a frame, as it lies in memory.
+struct Frame {
+  char magic[4] = {'R', 'L', 'F', 'R'};
+  uint8_t version = 1;
+  FrameType type = FrameType::ping;
+  uint16_t flags = 0;
+  uint32_t channel = 0;
+  uint32_t body_bytes = 0;
+  uint64_t incarnation = 0;
+  uint64_t session = 0;
+  uint32_t sequence = 0;
+  uint32_t publication = 0;
+  uint32_t offset = 0;
+  uint32_t total = 0;
+  uint32_t body_crc = 0;
+  uint32_t reserved[2] = {0, 0};
+  uint32_t header_crc = 0;
+
+  bool is_last() const { return offset + body_bytes == total; }
+};
+static_assert(sizeof(Frame) == frame_header_bytes, "the header has no gaps");
+static_assert(offsetof(Frame, sequence) == 32 && offsetof(Frame, header_crc) == 60, "as docs/spec/frames.md has it");
+
+/// Fills in the checksum of a header; it is ready to be sent then.
+inline void seal(Frame& frame) { frame.header_crc = crc32(reinterpret_cast<const uint8_t*>(&frame), 60); }
+
+inline bool is_frame_type(uint8_t type) {
+  return (type >= 1 && type <= 9) || (type >= 16 && type <= 21) || (type >= 32 && type <= 40);
+}
+
+/// Checks a header before anything is awaited or any memory is taken for its body.
+inline Status check_frame(const Frame& frame) {
+  if (std::memcmp(frame.magic, "RLFR", 4) != 0) return protocol_error("what came is no frame");
+  if (frame.header_crc != crc32(reinterpret_cast<const uint8_t*>(&frame), 60)) {
+    return Status(Code::corrupt, "the header of a frame was damaged on its way");
+  }
+  if (frame.version != 1) return Status(Code::version, "a frame of another version came");
+  const auto type = static_cast<uint8_t>(frame.type);
+  if (!is_frame_type(type)) return protocol_error("a frame of an unknown type came");
+  if (frame.flags & ~frame_flag_crc) return protocol_error("a frame with an unknown flag came");
+  const bool is_data = frame.type == FrameType::data;
+  const bool is_opening =
+      frame.type == FrameType::open || frame.type == FrameType::opened || frame.type == FrameType::refused;
+  if (is_data || is_opening) {
+    const uint64_t front = is_data ? message_header_bytes : opening_bytes;
+    const uint64_t most = front + (is_data ? max_slot_payload_bytes : max_greeting_bytes);
+    if (frame.body_bytes > max_body_bytes || frame.total > most) {
+      return Status(Code::too_large, "a frame exceeds its limit");
+    }
+    if (frame.total < front || frame.body_bytes < 1 ||
+        static_cast<uint64_t>(frame.offset) + frame.body_bytes > frame.total) {
+      return protocol_error("the lengths of a frame do not fit");
+    }
+    return Status();
+  }
+  const uint32_t most = type <= 5 ? max_link_greeting_bytes : max_control_bytes;
+  if (frame.body_bytes > most) return Status(Code::too_large, "a frame exceeds its limit");
+  if (frame.offset != 0 || frame.total != frame.body_bytes) {
+    return protocol_error("the lengths of a frame do not fit");
+  }
+  return Status();
+}
+
+inline Bytes pack_map(const Value& map) {
+  Bytes out;
+  (void)ValueEncoder(out).encode(map);  // plain data of ours can always be written
+  return out;
+}
+
+/// Reads the map of a control frame: plain data, nested at most four deep.
+inline Status unpack_map(const uint8_t* data, size_t size, Value& map) {
+  // Depth 28 of 32 leaves four levels.
+  if (Status status = ValueDecoder(data, size).whole(map, max_depth - 4); !status) return status;
+  return map.is_map() ? Status() : protocol_error("a map was expected");
+}
+
+/// An ending: LOST or CLOSED, and why.
+struct Ending {
+  EndState state = EndState::closed;
+  Reason reason = Reason::closed;
+
+  Bytes pack() const {
+    const uint32_t words[2] = {static_cast<uint32_t>(state), static_cast<uint32_t>(reason)};
+    Bytes out(8);
+    std::memcpy(out.data(), words, 8);
+    return out;
+  }
+  static Status unpack(const uint8_t* data, size_t size, Ending& ending) {
+    uint32_t words[2];
+    if (size != 8) return protocol_error("an ending is malformed");
+    std::memcpy(words, data, 8);
+    if (words[0] != 3 && words[0] != 4) return protocol_error("an ending ends nothing");
+    ending.state = static_cast<EndState>(words[0]);
+    ending.reason = words[1] <= 7 ? static_cast<Reason>(words[1]) : Reason::closed;
+    return Status();
+  }
+};
+
+/// The error that a note tells of.
+inline Status note_error(const uint8_t* data, size_t size) {
+  Value map;
+  if (Status status = unpack_map(data, size, map); !status) return status;
+  Fields fields(map);
+  const auto code = static_cast<uint32_t>(fields.count("code", UINT32_MAX, 1));
+  const std::string text = fields.get("message", Value::Kind::text).text();
+  if (Status status = fields.status(); !status) return status;
+  return Status(static_cast<Code>(code), shortened(text, 900));
+}
+
+/// The greeting of a link from the dialer's side.
+struct LinkGreeting {
+  uint64_t id = 0;
+  std::string machine;
+  std::string program = software;
+  bool crc = false;
+  Bytes nonce;
+  Bytes token;
+
+  Bytes hello;      // bodies, as they were sent
+  Bytes challenge;
+
+  // What the listener said.
+  bool has_crc = false;
+  int64_t heartbeat_ms = 2000;
+  int64_t dead_after_ms = 10000;
+  int64_t resume_window_ms = 300000;
+
+  const Bytes& write_hello() {
+    Value map = Value::map();
+    map.set("versions", Value::list({1, 1}));
+    map.set("role", "peer");
+    map.set("id", id);
+    map.set("machine", machine);
+    map.set("software", program);
+    map.set("capabilities", 0);
+    map.set("nonce", Value::bytes(nonce.data(), nonce.size()));
+    map.set("crc", crc);
+    return hello = pack_map(map);
+  }
+  /// Reads the CHALLENGE and writes the PROOF.
+  Status answer(const uint8_t* data, size_t size, Bytes& proof) {
+    challenge.assign(data, data + size);
+    Value map;
+    if (Status status = unpack_map(data, size, map); !status) return status;
+    Fields fields(map);
+    const uint64_t version = fields.count("version", UINT32_MAX);
+    const Value theirs = fields.get("nonce", Value::Kind::bytes);
+    const bool asks = fields.get("token", Value::Kind::boolean).boolean();
+    if (Status status = fields.status(); !status) return status;
+    if (version != 1) {
+      return Status(Code::version, "the bridge speaks version " + std::to_string(version) +
+                                       " of links, this end version 1: upgrade the older end");
+    }
+    if (theirs.raw_bytes() != nonce_bytes) return protocol_error("a nonce is malformed");
+    if (asks && token.empty()) {
+      return Status(Code::auth, "the bridge asks for a token: name its file with RLAY_TOKEN_FILE");
+    }
+    if (!asks && !token.empty()) {
+      return Status(Code::auth, "the bridge has no token and cannot prove who it is: give it the same "
+                                "token file, or take this end's away");
+    }
+    const Bytes mac = mac_of("rlay1 dialer");
+    Value answer = Value::map();
+    answer.set("mac", Value::bytes(mac.data(), mac.size()));
+    proof = pack_map(answer);
+    return Status();
+  }
+  /// Reads the WELCOME.
+  Status finish(const uint8_t* data, size_t size) {
+    Value map;
+    if (Status status = unpack_map(data, size, map); !status) return status;
+    Fields fields(map);
+    const Value mac = fields.get("mac", Value::Kind::bytes);
+    has_crc = fields.get("crc", Value::Kind::boolean).boolean();
+    heartbeat_ms = static_cast<int64_t>(fields.count("heartbeat_ms", INT32_MAX, 1));
+    dead_after_ms = static_cast<int64_t>(fields.count("dead_after_ms", INT32_MAX, 1));
+    resume_window_ms = static_cast<int64_t>(fields.count("resume_window_ms", INT64_MAX / 1000000));
+    if (Status status = fields.status(); !status) return status;
+    if (!same_mac(mac.raw(), mac.raw_bytes(), mac_of("rlay1 listener"))) {
+      return Status(Code::auth, "the bridge does not know the token: compare the files of both ends");
+    }
+    return Status();
+  }
+
+ private:
+  Bytes mac_of(std::string_view label) const {
+    if (token.empty()) return Bytes();
+    Sha256 transcript;
+    for (const Bytes* body : {&hello, &challenge}) {
+      const auto length = static_cast<uint32_t>(body->size());
+      transcript.add(&length, 4).add(body->data(), body->size());
+    }
+    return hmac(token, label, transcript.finish());
+  }
+};
+
+}  // namespace rlay::detail
+
+namespace rlay::detail {
+
+#if defined(_WIN32)
+using Socket = SOCKET;
+inline constexpr Socket no_socket = INVALID_SOCKET;
+inline void close_socket(Socket socket) { ::closesocket(socket); }
+inline int socket_error() { return ::WSAGetLastError(); }
+inline bool would_block(int error) { return error == WSAEWOULDBLOCK; }
+inline bool in_progress(int error) { return error == WSAEWOULDBLOCK; }
+inline std::string socket_text(int error) { return "error " + std::to_string(error); }
+inline void set_nonblocking(Socket socket) {
+  u_long on = 1;
+  ::ioctlsocket(socket, FIONBIO, &on);
+}
+inline int poll_socket(Socket socket, bool writing, int64_t wait_ns) {
+  WSAPOLLFD entry{socket, static_cast<SHORT>(POLLIN | (writing ? POLLOUT : 0)), 0};
+  return ::WSAPoll(&entry, 1, static_cast<int>((wait_ns + 999999) / 1000000));
+}
+struct SocketLibrary {
+  SocketLibrary() {
+    WSADATA data;
+    ::WSAStartup(MAKEWORD(2, 2), &data);
+  }
+};
+inline void use_sockets() { static const SocketLibrary library; }
+inline int64_t receive_some(Socket socket, void* target, size_t room) {
+  return ::recv(socket, static_cast<char*>(target), static_cast<int>(std::min<size_t>(room, INT_MAX)), 0);
+}
+inline int64_t send_some(Socket socket, const void* data, size_t size) {
+  return ::send(socket, static_cast<const char*>(data), static_cast<int>(std::min<size_t>(size, INT_MAX)), 0);
+}
+#else
+using Socket = int;
+inline constexpr Socket no_socket = -1;
+inline void close_socket(Socket socket) { ::close(socket); }
+inline int socket_error() { return errno; }
+inline bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+inline bool in_progress(int error) { return error == EINPROGRESS || error == EINTR; }
+inline std::string socket_text(int error) { return system_text(error); }
+inline void set_nonblocking(Socket socket) {
+  ::fcntl(socket, F_SETFL, ::fcntl(socket, F_GETFL) | O_NONBLOCK);
+  ::fcntl(socket, F_SETFD, FD_CLOEXEC);
+}
+inline int poll_socket(Socket socket, bool writing, int64_t wait_ns) {
+  pollfd entry{socket, static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0};
+  return ::poll(&entry, 1, static_cast<int>((wait_ns + 999999) / 1000000));
+}
+inline void use_sockets() {}
+inline int64_t receive_some(Socket socket, void* target, size_t room) { return ::recv(socket, target, room, 0); }
+inline int64_t send_some(Socket socket, const void* data, size_t size) {
+#if defined(MSG_NOSIGNAL)
+  return ::send(socket, data, size, MSG_NOSIGNAL);
+#else
+  return ::send(socket, data, size, 0);  // SO_NOSIGPIPE is set
+#endif
+}
+#endif
+
+/// A channel at a bridge: tcp://host:port/name.
+struct Address {
+  std::string host;
+  std::string port = "7450";
+  std::string name;
+
+  std::string endpoint() const { return host + ":" + port; }
+
+  static Result<Address> parse(const std::string& text, bool group) {
+    const auto wrong = [&text](const std::string& why) {
+      return Status(Code::misuse, quoted(text) + " is no address of a channel: " + why);
+    };
+    if (text.rfind("tcp://", 0) != 0) {
+      return Status(Code::unsupported,
+                    quoted(text) + ": this client attaches by tcp:// only; where the way to the bridge must be "
+                                   "secret, run a bridge on this machine and name the channel");
+    }
+    const std::string rest = text.substr(6);
+    const size_t slash = rest.find('/');
+    if (slash == std::string::npos) return wrong("it names no channel: write one behind the port, as in /x");
+    Address address;
+    address.name = rest.substr(slash + 1);
+    std::string place = rest.substr(0, slash);
+    if (!place.empty() && place[0] == '[') {
+      const size_t end = place.find(']');
+      if (end == std::string::npos) return wrong("a bracket is not closed");
+      address.host = place.substr(1, end - 1);
+      place = place.substr(end + 1);
+    } else {
+      const size_t colon = place.find(':');
+      address.host = place.substr(0, colon);
+      place = colon == std::string::npos ? "" : place.substr(colon);
+    }
+    if (!place.empty()) address.port = place.substr(1);
+    const bool digits = !address.port.empty() && address.port.size() <= 5 &&
+                        address.port.find_first_not_of("0123456789") == std::string::npos;
+    if (address.host.empty() || !digits || (!place.empty() && place[0] != ':') ||
+        std::atoi(address.port.c_str()) < 1 || std::atoi(address.port.c_str()) > 65535) {
+      return wrong("a host and a port are meant, as in tcp://localhost:7450/x");
+    }
+    std::string base = address.name;
+    if (group && base.size() > 2 && base.substr(base.size() - 2) == ".*") base.resize(base.size() - 2);
+    if (Status status = check_channel_name(base); !status) return wrong(status.message());
+    return address;
+  }
+};
+
+/// Reads a token: given, or the file of RLAY_TOKEN_FILE.
+inline Status load_token(const std::string& given, Bytes& token) {
+  token.assign(given.begin(), given.end());
+  if (given.empty()) {
+    const char* path = std::getenv("RLAY_TOKEN_FILE");
+    if (!path || !*path) return Status();
+    std::FILE* file = std::fopen(path, "rb");
+    if (!file) return Status(Code::auth, std::string("the token ") + path + " cannot be opened");
+    char buffer[4097];
+    const size_t size = std::fread(buffer, 1, sizeof buffer, file);
+    std::fclose(file);
+    token.assign(buffer, buffer + size);
+    if (!token.empty() && token.back() == '\n') token.pop_back();
+    if (!token.empty() && token.back() == '\r') token.pop_back();
+  }
+  if (token.size() < min_token_bytes || token.size() > 4096) {
+    return Status(Code::auth, "a token has 16 to 4096 bytes: make one with rlay token new");
+  }
+  return Status();
+}
+
+/// Whom a link serves. It is called from `Link::pump` only.
+class LinkOwner {
+ public:
+  virtual ~LinkOwner() = default;
+  virtual void link_is_up() = 0;
+  virtual void link_is_down() = 0;
+  /// Where the body of a DATA goes: nullptr where it is dropped.
+  virtual Status place(const Frame& frame, uint8_t*& target) = 0;
+  /// Takes a frame, its body complete; that of a placed one is where it was placed.
+  virtual Status deliver(const Frame& frame, const uint8_t* body) = 0;
+  /// Called now and then while nothing comes.
+  virtual void idle() {}
+};
+
+/// Frames to and from a bridge. Whoever waits drives it, by `pump`.
+class Link {
+ public:
+  Link() = default;
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+  ~Link() { drop(); }
+
+  Status begin(Address address, const std::string& token, LinkOwner* owner) {
+    use_sockets();
+    address_ = std::move(address);
+    owner_ = owner;
+    greeting_.id = draw_id();
+    char name[256] = "";
+    ::gethostname(name, sizeof name - 1);
+    greeting_.machine = shortened(is_utf8(name) ? name : "", 64);
+    greeting_.crc = address_.host != "127.0.0.1" && address_.host != "localhost" && address_.host != "::1";
+    return load_token(token, greeting_.token);
+  }
+
+  const Address& address() const { return address_; }
+  bool up() const { return state_ == State::up; }
+  bool has_crc() const { return greeting_.has_crc; }
+  /// An error that another attempt does not mend: a wrong token, another version.
+  const Status& fatal() const { return fatal_; }
+  const std::string& problem() const { return problem_; }
+  int64_t resume_window_ns() const { return greeting_.resume_window_ms * 1000000; }
+  /// Dial again soon, should this connection break: it was of use.
+  void succeeded() { pause_ns_ = first_pause_ns; }
+
+  /// Does what there is to do; returns whether anything came or changed. Waits no longer
+  /// than `wait_ns`, but for the look-up of a host's name.
+  bool pump(int64_t wait_ns) {
+    if (closed_ || !fatal_.ok()) {
+      sleep_ns(wait_ns);
+      return false;
+    }
+    switch (state_) {
+      case State::resting: return dial(wait_ns);
+      case State::connecting: return connect_further(wait_ns);
+      default: return exchange(wait_ns);
+    }
+  }
+
+  void send(Frame frame, const uint8_t* body, size_t size) {
+    if (state_ == State::resting || state_ == State::connecting || closed_) return;
+    frame.body_bytes = static_cast<uint32_t>(size);
+    if (frame.total == 0) frame.total = static_cast<uint32_t>(size);
+    if (state_ == State::up && greeting_.has_crc && size) {
+      frame.flags = frame_flag_crc;
+      frame.body_crc = crc32(body, size);
+    }
+    seal(frame);
+    write(reinterpret_cast<const uint8_t*>(&frame), sizeof frame, body, size);
+  }
+  void send(FrameType type, const Bytes& body, uint32_t channel = 0, uint64_t incarnation = 0,
+            uint64_t session = 0, uint32_t sequence = 0, uint32_t publication = 0) {
+    Frame frame;
+    frame.type = type;
+    frame.channel = channel;
+    frame.incarnation = incarnation;
+    frame.session = session;
+    frame.sequence = sequence;
+    frame.publication = publication;
+    send(frame, body.data(), body.size());
+  }
+
+  /// Sends what waits, says goodbye and closes, within two seconds. Twice is harmless.
+  void close() {
+    if (closed_) return;
+    if (up()) {
+      const int64_t until = now_ns() + 2 * ns_per_s;
+      send(FrameType::bye, Ending{EndState::closed, Reason::closed}.pack());
+      while (!flush() && now_ns() < until) poll_socket(socket_, true, slice_ns);
+#if defined(_WIN32)
+      ::shutdown(socket_, SD_SEND);
+#else
+      ::shutdown(socket_, SHUT_WR);
+#endif
+      // A connection that is closed with bytes unread takes the last words with it.
+      char rest[4096];
+      while (now_ns() < until) {
+        const auto got = receive_some(socket_, rest, sizeof rest);
+        if (got == 0 || (got < 0 && !would_block(socket_error()))) break;
+        if (got < 0) poll_socket(socket_, false, slice_ns);
+      }
+    }
+    drop();
+  }
+  void drop() {
+    closed_ = true;
+    disconnect();
+  }
+
+ private:
+  enum class State : uint8_t { resting, connecting, challenged, proving, up };
+
+  static constexpr int64_t first_pause_ns = 100000000;
+  static constexpr int64_t last_pause_ns = 5 * ns_per_s;
+  static constexpr int64_t stage_ns = 5 * ns_per_s;
+  static constexpr int64_t not_looked_ns = ns_per_s;
+
+  // ------------------------------------------------------------------------ dialing
+
+  bool dial(int64_t wait_ns) {
+    const int64_t now = now_ns();
+    if (now < rest_until_ns_) {
+      sleep_ns(std::min(wait_ns, rest_until_ns_ - now));
+      return false;
+    }
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    const int failed = ::getaddrinfo(address_.host.c_str(), address_.port.c_str(), &hints, &found);
+    if (failed || !found) {
+      rest("the name " + quoted(address_.host) + " is not known");
+      return false;
+    }
+    // Each attempt takes the next of a name's addresses.
+    addrinfo* chosen = found;
+    for (size_t i = attempts_++; i > 0; --i) chosen = chosen->ai_next ? chosen->ai_next : found;
+    socket_ = ::socket(chosen->ai_family, chosen->ai_socktype, chosen->ai_protocol);
+    bool failed_at_once = socket_ == no_socket;
+    if (!failed_at_once) {
+      set_nonblocking(socket_);
+#if RLAY_MAPPED_FILES
+      ForkGuard::add(socket_);
+      generation_ = ForkGuard::generation();
+#endif
+      failed_at_once = ::connect(socket_, chosen->ai_addr, static_cast<socklen_t>(chosen->ai_addrlen)) != 0 &&
+                       !in_progress(socket_error());
+    }
+    const std::string why = failed_at_once ? socket_text(socket_error()) : "";
+    ::freeaddrinfo(found);
+    if (failed_at_once) {
+      rest("no bridge answers at " + address_.endpoint() + ": " + why);
+      return false;
+    }
+    state_ = State::connecting;
+    stage_until_ns_ = now_ns() + stage_ns;
+    return connect_further(wait_ns);
+  }
+
+  bool connect_further(int64_t wait_ns) {
+#if defined(_WIN32)
+    WSAPOLLFD entry{socket_, POLLOUT, 0};
+    const int ready = ::WSAPoll(&entry, 1, static_cast<int>(wait_ns / 1000000));
+#else
+    pollfd entry{socket_, POLLOUT, 0};
+    const int ready = ::poll(&entry, 1, static_cast<int>((wait_ns + 999999) / 1000000));
+#endif
+    if (ready <= 0) {
+      if (now_ns() > stage_until_ns_) rest(address_.endpoint() + " does not answer");
+      return false;
+    }
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(socket_, SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&error), &size);
+    if (error) {
+      rest("no bridge answers at " + address_.endpoint() + ": " + socket_text(error));
+      return false;
+    }
+    set_options();
+    received_ = handled_ = header_filled_ = 0;
+    body_left_ = 0;
+    in_body_ = false;
+    pending_.clear();
+    state_ = State::challenged;
+    stage_until_ns_ = now_ns() + stage_ns;
+    greeting_.nonce.clear();
+    std::random_device device;
+    for (size_t i = 0; i < nonce_bytes; ++i) greeting_.nonce.push_back(static_cast<uint8_t>(device()));
+    send(FrameType::hello, greeting_.write_hello());
+    return true;
+  }
+
+  void set_options() {
+    const int on = 1;
+    const auto set = [this](int level, int option, int value) {
+      ::setsockopt(socket_, level, option, reinterpret_cast<const char*>(&value), sizeof value);
+    };
+    set(IPPROTO_TCP, TCP_NODELAY, on);
+    set(SOL_SOCKET, SO_KEEPALIVE, on);
+#if defined(__linux__)
+    set(IPPROTO_TCP, TCP_KEEPIDLE, 5);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+    set(IPPROTO_TCP, TCP_USER_TIMEOUT, 10000);
+#endif
+#if defined(SO_NOSIGPIPE)
+    set(SOL_SOCKET, SO_NOSIGPIPE, on);
+#endif
+  }
+
+  void disconnect() {
+    if (socket_ != no_socket) {
+#if RLAY_MAPPED_FILES
+      if (generation_ == ForkGuard::generation()) {
+        ForkGuard::remove(socket_);
+        close_socket(socket_);
+      }
+#else
+      close_socket(socket_);
+#endif
+    }
+    socket_ = no_socket;
+    state_ = State::resting;
+  }
+
+  /// Gives a connection up; the next attempt follows after a pause that grows.
+  void rest(std::string problem) {
+    const bool was_up = up();
+    problem_ = std::move(problem);
+    disconnect();
+    const auto part = static_cast<double>(draw_id() % 1000) / 2000.0;
+    rest_until_ns_ = now_ns() + static_cast<int64_t>(static_cast<double>(pause_ns_) * (0.5 + part));
+    pause_ns_ = std::min(2 * pause_ns_, last_pause_ns);
+    if (was_up) owner_->link_is_down();
+  }
+  void give_up(Status why) {
+    Value note = Value::map();
+    note.set("code", static_cast<uint32_t>(why.code()));
+    note.set("message", shortened(why.message(), 700));
+    if (why.code() == Code::version) note.set("version", 1);
+    if (static_cast<uint32_t>(why.code()) < 0x8000 && socket_ != no_socket) {
+      send(FrameType::error, pack_map(note));
+      flush();
+    }
+    const bool final = why.code() == Code::auth || why.code() == Code::version;
+    const std::string text = "the link to " + address_.endpoint() + " broke: " + why.message();
+    if (final) fatal_ = Status(why.code(), text);
+    rest(text);
+  }
+
+  // ------------------------------------------------------------------------ sending
+
+  void write(const uint8_t* head, size_t head_bytes, const uint8_t* body, size_t body_bytes) {
+    if (pending_.empty() && head_bytes + body_bytes <= sizeof small_) {
+      // One system call, and one packet, for what is small.
+      std::memcpy(small_, head, head_bytes);
+      if (body_bytes) std::memcpy(small_ + head_bytes, body, body_bytes);
+      const size_t total = head_bytes + body_bytes;
+      const size_t sent = write_now(small_, total);
+      pending_.insert(pending_.end(), small_ + sent, small_ + total);
+      return;
+    }
+    if (pending_.empty()) {
+      const size_t sent = write_now(head, head_bytes);
+      head += sent;
+      head_bytes -= sent;
+      if (head_bytes == 0) {
+        const size_t more = write_now(body, body_bytes);
+        body += more;
+        body_bytes -= more;
+      }
+    }
+    pending_.insert(pending_.end(), head, head + head_bytes);
+    if (body_bytes) pending_.insert(pending_.end(), body, body + body_bytes);
+  }
+  size_t write_now(const uint8_t* data, size_t size) {
+    size_t sent = 0;
+    while (sent < size) {
+      const auto done = send_some(socket_, data + sent, size - sent);
+      if (done <= 0) break;  // reading finds out where the connection is gone
+      sent += static_cast<size_t>(done);
+    }
+    return sent;
+  }
+  /// Whether nothing waits any more.
+  bool flush() {
+    const size_t sent = write_now(pending_.data(), pending_.size());
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(sent));
+    return pending_.empty();
+  }
+
+  // ---------------------------------------------------------------------- receiving
+
+  bool exchange(int64_t wait_ns) {
+    const auto waiting = [this] { return !pending_.empty() && !flush(); };
+    bool blocked = waiting();
+    uint8_t* target = buffer_;
+    size_t room = sizeof buffer_;
+    received_ = handled_ = 0;
+    if (in_body_ && body_at_) {  // the rest of a large body goes where it belongs
+      target = body_at_;
+      room = body_left_;
+    }
+    auto got = receive_some(socket_, target, room);
+    if (got < 0 && would_block(socket_error()) && wait_ns > 0) {
+      poll_socket(socket_, blocked, wait_ns);
+      if (blocked) blocked = waiting();
+      got = receive_some(socket_, target, room);
+    }
+    if (got < 0 && would_block(socket_error())) {
+      nothing_came();
+      return false;
+    }
+    if (got <= 0) {
+      if (state_ != State::up && ++silent_ends_ >= 3) {
+        give_up(Status(Code::auth, "the bridge ends the greeting: a certificate, a token or a limit"));
+      } else {
+        rest("the bridge at " + address_.endpoint() + " ended the connection");
+      }
+      return true;
+    }
+    quiet_since_ns_ = 0;
+    Status status;
+    if (target == body_at_ && in_body_) {
+      body_at_ += got;
+      body_left_ -= static_cast<size_t>(got);
+      if (body_left_ == 0) status = finish_frame();
+    } else {
+      received_ = static_cast<size_t>(got);
+      status = handle();
+    }
+    if (!status) give_up(std::move(status));
+    return true;
+  }
+
+  /// Takes frames out of what was received.
+  Status handle() {
+    while (handled_ < received_) {
+      if (!in_body_) {
+        const size_t part = std::min(received_ - handled_, frame_header_bytes - header_filled_);
+        std::memcpy(header_ + header_filled_, buffer_ + handled_, part);
+        header_filled_ += part;
+        handled_ += part;
+        if (header_filled_ < frame_header_bytes) break;
+        header_filled_ = 0;
+        std::memcpy(&frame_, header_, sizeof frame_);
+        if (Status status = begin_frame(); !status) return status;
+        if (body_left_ > 0) continue;
+      } else {
+        const size_t part = std::min(received_ - handled_, body_left_);
+        if (body_at_) {
+          std::memcpy(body_at_, buffer_ + handled_, part);
+          body_at_ += part;
+        }
+        body_left_ -= part;
+        handled_ += part;
+        if (body_left_ > 0) break;
+      }
+      if (Status status = finish_frame(); !status) return status;
+      if (state_ == State::resting) break;
+    }
+    return Status();
+  }
+
+  Status begin_frame() {
+    if (Status status = check_frame(frame_); !status) return status;
+    const auto type = static_cast<uint8_t>(frame_.type);
+    if (state_ != State::up) {
+      const FrameType awaited = state_ == State::challenged ? FrameType::challenge : FrameType::welcome;
+      if (frame_.type != awaited && frame_.type != FrameType::error) {
+        return protocol_error("a frame came that is not awaited in the greeting");
+      }
+    } else if (type <= 4) {
+      return protocol_error("a frame of the greeting came after it");
+    }
+    in_body_ = true;
+    body_left_ = frame_.body_bytes;
+    uint8_t* target = nullptr;
+    if (frame_.type == FrameType::data) {
+      if (Status status = owner_->place(frame_, target); !status) return status;
+      dropped_ = target == nullptr;
+    } else {
+      dropped_ = false;
+      body_.resize(frame_.body_bytes);
+      target = body_.data();
+    }
+    body_begin_ = body_at_ = target;
+    return Status();
+  }
+
+  Status finish_frame() {
+    in_body_ = false;
+    if (dropped_) return Status();
+    const uint8_t* body = body_begin_;
+    if ((frame_.flags & frame_flag_crc) && crc32(body, frame_.body_bytes) != frame_.body_crc) {
+      return Status(Code::corrupt, "the body of a frame was damaged on its way");
+    }
+    if (frame_.type == FrameType::data && greeting_.has_crc && !(frame_.flags & frame_flag_crc)) {
+      return protocol_error("a message came without the CRC that was agreed upon");
+    }
+    const size_t size = frame_.body_bytes;
+    switch (frame_.type) {
+      case FrameType::error: return note_error(body, size);
+      case FrameType::challenge: {
+        Bytes proof;
+        if (Status status = greeting_.answer(body, size, proof); !status) return status;
+        state_ = State::proving;
+        send(FrameType::proof, proof);
+        return Status();
+      }
+      case FrameType::welcome:
+        if (Status status = greeting_.finish(body, size); !status) return status;
+        state_ = State::up;
+        silent_ends_ = 0;
+        quiet_since_ns_ = looked_ns_ = now_ns();
+        owner_->link_is_up();
+        return Status();
+      case FrameType::ping:
+        if (size != 8) return protocol_error("a PING is malformed");
+        send(FrameType::pong, Bytes(body, body + size));
+        return Status();
+      case FrameType::bye: return Status(Code::peer_closed, "the bridge said goodbye");
+      case FrameType::drain: return Status();
+      default: return owner_->deliver(frame_, body);
+    }
+  }
+
+  void nothing_came() {
+    const int64_t now = now_ns();
+    if (state_ != State::up) {
+      if (now > stage_until_ns_) rest("the bridge at " + address_.endpoint() + " does not greet");
+      return;
+    }
+    // Who looks more rarely cannot know for how long nothing came.
+    if (quiet_since_ns_ == 0 || now - looked_ns_ > not_looked_ns) quiet_since_ns_ = pinged_ns_ = now;
+    looked_ns_ = now;
+    if (now - quiet_since_ns_ >= greeting_.dead_after_ms * 1000000) {
+      rest("nothing came from " + address_.endpoint() + " for " +
+           std::to_string(greeting_.dead_after_ms) + " ms");
+      return;
+    }
+    if (now - pinged_ns_ >= greeting_.heartbeat_ms * 1000000) {
+      pinged_ns_ = now;
+      send(FrameType::ping, Bytes(8));
+    }
+    owner_->idle();
+  }
+
+  Address address_;
+  LinkOwner* owner_ = nullptr;
+  LinkGreeting greeting_;
+  State state_ = State::resting;
+  Socket socket_ = no_socket;
+  uint32_t generation_ = 0;
+  bool closed_ = false;
+  Status fatal_;
+  std::string problem_ = "no bridge has answered yet";
+  size_t attempts_ = 0;
+  int silent_ends_ = 0;
+  int64_t pause_ns_ = first_pause_ns;
+  int64_t rest_until_ns_ = 0;
+  int64_t stage_until_ns_ = 0;
+  int64_t quiet_since_ns_ = 0;
+  int64_t looked_ns_ = 0;
+  int64_t pinged_ns_ = 0;
+  Bytes pending_;
+  uint8_t small_[4096];
+
+  uint8_t buffer_[65536];
+  size_t received_ = 0;
+  size_t handled_ = 0;
+  uint8_t header_[frame_header_bytes];
+  size_t header_filled_ = 0;
+  Frame frame_;
+  bool in_body_ = false;
+  bool dropped_ = false;
+  size_t body_left_ = 0;
+  uint8_t* body_begin_ = nullptr;
+  uint8_t* body_at_ = nullptr;
+  Bytes body_;
+};
+
+}  // namespace rlay::detail
+
+namespace rlay::detail {
+
+/// Whether one word `published` came after another one: bit 0 names a buffer, the rest counts.
+inline bool is_newer(uint32_t word, uint32_t than) {
+  const uint32_t distance = ((word >> 1) - (than >> 1)) & 0x7FFFFFFFU;
+  return distance > 0 && distance < 0x40000000U;
+}
+
+/// The memory of a slot in this process.
+class PrivateSlot {
+ public:
+  void make(size_t capacity) {
+    memory_.assign(Slot::bytes(capacity) + 64, 0);
+    auto* first = memory_.data();
+    slot_ = Slot{first + (64 - reinterpret_cast<uintptr_t>(first) % 64) % 64, capacity};
+  }
+  const Slot& slot() const { return slot_; }
+
+ private:
+  Bytes memory_;
+  Slot slot_;
+};
+
+/// What both ends have in common: the link, the slots of a session, and what moves between
+/// them. A publication stays in its buffer until the far reader took it, so what a broken
+/// link has lost can be sent again.
+class DirectEnd : public Carrier, public LinkOwner {
+ public:
+  // --------------------------------------------------------------------- as a Carrier
+
+  void published(const Slot&) override { send_published(); }
+  void taken(const Slot&) override { send_taken(); }
+  void look() override { link_.pump(0); }
+
+  Status wait(const Slot& slot, Word which, uint32_t seen, Deadline& deadline) override {
+    const std::atomic<uint32_t>& word = which == Word::published ? slot.published() : slot.taken();
+    const auto changed = [&] { return word.load(std::memory_order_relaxed) != seen; };
+    const int64_t spin_until = now_ns() + spin_ns_;
+    while (!changed() && now_ns() < spin_until) link_.pump(0);
+    while (!changed()) {
+      const int64_t began = now_ns();
+      link_.pump(deadline.left_ns());
+      if (changed()) break;
+      if (deadline.stopped()) return was_stopped();
+      Status status = state();
+      if (!status) return status;
+      if (!attached_) deadline.extend(now_ns() - began);
+      if (deadline.over()) return timed_out("no message came in time");
+    }
+    return Status();
+  }
+  Status check() override {
+    if (ended_.ok()) link_.pump(0);
+    return state();
+  }
+
+  // --------------------------------------------------------------------- as a LinkOwner
+
+  void link_is_down() override {
+    channel_ = 0;
+    if (has_session_) attached_ = false;
+    if (down_since_ns_ == 0) down_since_ns_ = now_ns();
+  }
+  Status place(const Frame& frame, uint8_t*& target) override {
+    target = nullptr;
+    if (!is_session(frame)) return Status();
+    const Slot& slot = incoming();
+    const uint32_t published = slot.published().load(std::memory_order_relaxed);
+    if (!is_newer(frame.publication, published)) {
+      if (frame.publication == slot.taken().load(std::memory_order_relaxed) && frame.is_last()) send_taken();
+      return Status();
+    }
+    if (slot.taken().load(std::memory_order_relaxed) != published) {
+      return protocol_error("a message came before the last one was taken");
+    }
+    if (frame.total > message_header_bytes + slot.capacity) {
+      return Status(Code::too_large, "a message exceeds its slot");
+    }
+    if (frame.offset != 0 && (coming_ != frame.publication || coming_offset_ != frame.offset)) {
+      return protocol_error("a piece of a message does not follow the one before");
+    }
+    target = slot.buffer(frame.publication & 1) + frame.offset;
+    return Status();
+  }
+  Status deliver(const Frame& frame, const uint8_t* body) override {
+    switch (frame.type) {
+      case FrameType::data: return take_data(frame);
+      case FrameType::taken: {
+        const Slot& slot = outgoing();
+        if (is_session(frame) && frame.publication == slot.published().load(std::memory_order_relaxed)) {
+          slot.taken().store(frame.publication, std::memory_order_relaxed);
+        }
+        return Status();
+      }
+      case FrameType::open:
+      case FrameType::opened:
+      case FrameType::refused:
+        if (Status status = add_piece(frame, body); !status || !frame.is_last()) return status;
+        return take_opening(frame);
+      default: return take_frame(frame, body);
+    }
+  }
+
+ protected:
+  /// An OPEN, OPENED or REFUSED that is whole in `pieces_`.
+  virtual Status take_opening(const Frame& frame) = 0;
+  virtual Status take_frame(const Frame& frame, const uint8_t* body) = 0;
+
+  const Slot& outgoing() const { return is_client_ ? request_.slot() : reply_.slot(); }
+  const Slot& incoming() const { return is_client_ ? reply_.slot() : request_.slot(); }
+
+  void make_slots(uint32_t request_capacity, uint32_t reply_capacity, uint64_t incarnation, uint64_t session) {
+    request_.make(request_capacity);
+    reply_.make(reply_capacity);
+    incarnation_ = incarnation;
+    id_ = session;
+    has_session_ = attached_ = true;
+    coming_ = coming_offset_ = 0;
+    ended_ = Status();
+    down_since_ns_ = 0;
+  }
+  bool is_session(const Frame& frame) const {
+    return has_session_ && frame.incarnation == incarnation_ && frame.session == id_;
+  }
+  /// The far end is gone: the first word counts.
+  void end(Status why) {
+    if (ended_.ok()) ended_ = std::move(why);
+  }
+  void end(const Ending& ending, const char* who) {
+    if (ending.state == EndState::closed) {
+      end(Status(Code::peer_closed, std::string(who) + " was closed", ending.reason));
+    } else if (ending.reason == Reason::link_down) {
+      end(Status(Code::link_down, std::string(who) + " is out of reach: the link to it was down for too long, or "
+                                                     "a bridge that was restarted does not know this session"));
+    } else {
+      end(Status(Code::peer_lost, std::string(who) + " was lost", ending.reason));
+    }
+  }
+  Status state() {
+    if (!ended_.ok()) return ended_;
+    if (!link_.fatal().ok()) return ended_ = link_.fatal();
+    if (down_since_ns_ == 0 || !has_session_) return Status();
+    if (now_ns() - down_since_ns_ > link_.resume_window_ns()) {
+      ended_ = Status(Code::link_down, "the link was down for too long: " + link_.problem());
+    }
+    return ended_;
+  }
+  void send_opening(FrameType type, uint32_t request_capacity, uint32_t reply_capacity, uint32_t generation,
+                    const Bytes& payload, uint64_t incarnation, uint64_t session) {
+    const uint32_t prefix[4] = {capability_records, request_capacity, reply_capacity, generation};
+    Bytes whole(opening_bytes);
+    std::memcpy(whole.data(), prefix, opening_bytes);
+    whole.insert(whole.end(), payload.begin(), payload.end());
+    for (size_t offset = 0; offset < whole.size(); offset += max_body_bytes) {
+      Frame frame;
+      frame.type = type;
+      frame.channel = channel_;
+      frame.incarnation = incarnation;
+      frame.session = session;
+      frame.offset = static_cast<uint32_t>(offset);
+      frame.total = static_cast<uint32_t>(whole.size());
+      link_.send(frame, whole.data() + offset, std::min<size_t>(max_body_bytes, whole.size() - offset));
+    }
+  }
+  struct Opening {
+    uint32_t capabilities, request_capacity, reply_capacity, generation;
+  };
+  Opening opening() const {
+    Opening it;
+    std::memcpy(&it, pieces_.data(), sizeof it);
+    return it;
+  }
+  Bytes slot_words() const {
+    const uint32_t words[4] = {request_.slot().published().load(), request_.slot().taken().load(),
+                               reply_.slot().published().load(), reply_.slot().taken().load()};
+    Bytes out(sizeof words);
+    std::memcpy(out.data(), words, sizeof words);
+    return out;
+  }
+  /// Goes on over a new connection: sends again what the far end has not.
+  Status resume(const Frame& frame, const uint8_t* body) {
+    uint32_t words[4];
+    if (frame.body_bytes != sizeof words) return protocol_error("slot words are malformed");
+    std::memcpy(words, body, sizeof words);
+    const uint32_t published = words[is_client_ ? 0 : 2];
+    const uint32_t taken_there = words[is_client_ ? 1 : 3];
+    const Slot& slot = outgoing();
+    coming_ = coming_offset_ = 0;
+    attached_ = true;
+    down_since_ns_ = 0;
+    if (published != slot.published().load()) {
+      if (slot.taken().load() != slot.published().load()) send_published();
+    } else if (taken_there == published) {
+      slot.taken().store(published);
+    }
+    return Status();
+  }
+  /// Says that what came last was taken, before a goodbye: in lock step nobody says so.
+  void tell_taken() {
+    if (!has_session_) return;
+    const uint32_t word = incoming().taken().load();
+    if (word != 0 && word == incoming().published().load()) send_taken();
+  }
+
+  bool is_client_ = false;
+  Link link_;
+  uint32_t channel_ = 0;  // its number on the present connection; 0: none
+  uint32_t peer_capabilities_ = 0;
+  uint64_t incarnation_ = 0;
+  uint64_t id_ = 0;
+  bool has_session_ = false;
+  bool attached_ = false;
+  int64_t down_since_ns_ = 0;
+  Status ended_;
+  SlotSession session_;
+  Bytes pieces_;  // of an OPEN, OPENED or REFUSED
+
+ private:
+  void send_published() {
+    if (!attached_) return;
+    const Slot& slot = outgoing();
+    const uint32_t word = slot.published().load();
+    const uint8_t* message = slot.buffer(word & 1);
+    MessageHeader header;
+    std::memcpy(&header, message, sizeof header);
+    const size_t total = message_header_bytes + header.payload_bytes;
+    for (size_t offset = 0; offset < total; offset += max_body_bytes) {
+      Frame frame;
+      frame.type = FrameType::data;
+      frame.channel = channel_;
+      frame.incarnation = incarnation_;
+      frame.session = id_;
+      frame.sequence = header.sequence;
+      frame.publication = word;
+      frame.offset = static_cast<uint32_t>(offset);
+      frame.total = static_cast<uint32_t>(total);
+      link_.send(frame, message + offset, std::min<size_t>(max_body_bytes, total - offset));
+    }
+  }
+  void send_taken() {
+    if (!attached_) return;
+    link_.send(FrameType::taken, Bytes(), channel_, incarnation_, id_, 0, incoming().taken().load());
+  }
+  Status take_data(const Frame& frame) {
+    if (!frame.is_last()) {
+      coming_ = frame.publication;
+      coming_offset_ = frame.offset + frame.body_bytes;
+      return Status();
+    }
+    const Slot& slot = incoming();
+    MessageHeader header;
+    std::memcpy(&header, slot.buffer(frame.publication & 1), sizeof header);
+    if (message_header_bytes + static_cast<uint64_t>(header.payload_bytes) != frame.total ||
+        header.incarnation != incarnation_ || header.session != id_) {
+      return protocol_error("a message and its frame say different things");
+    }
+    // A reply implies that its request was taken, the next request that the reply was.
+    outgoing().taken().store(outgoing().published().load());
+    slot.published().store(frame.publication);
+    return Status();
+  }
+  Status add_piece(const Frame& frame, const uint8_t* body) {
+    if (frame.offset == 0) {
+      pieces_.clear();
+      pieces_total_ = frame.total;
+    } else if (frame.offset != pieces_.size() || frame.total != pieces_total_) {
+      return protocol_error("a piece does not follow the one before");
+    }
+    pieces_.insert(pieces_.end(), body, body + frame.body_bytes);
+    return Status();
+  }
+
+  PrivateSlot request_;
+  PrivateSlot reply_;
+  uint32_t coming_ = 0;
+  uint32_t coming_offset_ = 0;
+  uint32_t pieces_total_ = 0;
+  int64_t spin_ns_ = 50000;
+};
+
+/// Announces a channel to a bridge, and takes one client after the other.
+class DirectServer final : public DirectEnd, public ServerEnd {
+ public:
+  ~DirectServer() override { close(Reason::closed); }
+
+  /// Announces the channel, waiting for the bridge.
+  Status create(const std::string& name, const std::string& token, Paradigm paradigm, uint32_t num_envs,
+                double timeout, const StopFlag* stop) {
+    auto address = Address::parse(name, false);
+    if (!address) return address.status();
+    if (Status status = link_.begin(address.value(), token, this); !status) return status;
+    announcement_ = Value::map();
+    announcement_.set("name", address.value().name);
+    announcement_.set("paradigm", static_cast<uint32_t>(paradigm));
+    announcement_.set("num_envs", num_envs);
+    announcement_.set("capabilities", capability_records);
+    char machine[256] = "";
+    ::gethostname(machine, sizeof machine - 1);
+    announcement_.set("machine", shortened(is_utf8(machine) ? machine : "", 64));
+    announcement_.set("program", "C++ program");
+    open_ = true;
+    Deadline deadline(timeout, stop);
+    while (!announced_) {
+      link_.pump(deadline.left_ns());
+      if (Status status = rejection(false); !status) return status;
+      if (!link_.fatal().ok()) return link_.fatal();
+      if (deadline.stopped()) return was_stopped();
+      if (deadline.over()) return timed_out(name + " has no bridge: " + link_.problem());
+    }
+    return Status();
+  }
+
+  Status receive_hello(Hello& hello, Message& message, Deadline& deadline) override {
+    while (!has_hello_) {
+      link_.pump(deadline.left_ns());
+      if (has_hello_) break;
+      if (Status status = rejection(true); !status) return status;
+      if (!link_.fatal().ok()) return link_.fatal();
+      if (deadline.stopped()) return was_stopped();
+      if (deadline.over()) return timed_out("no client came in time");
+    }
+    has_hello_ = false;
+    message = Message();
+    message.header.kind = static_cast<uint32_t>(MessageKind::hello);
+    message.header.incarnation = hello_frame_.incarnation;
+    message.header.session = hello_frame_.session;
+    message.payload = hello_payload_.data();
+    message.size = hello_payload_.size();
+    return decode(message, hello);
+  }
+
+  Status refuse(const Message& hello, const Status& why, const StopFlag*) override {
+    Bytes payload;
+    if (Status status = encode_refusal(why, payload); !status) return status;
+    if (channel_) {
+      send_opening(FrameType::refused, 0, 0, 0, payload, hello.header.incarnation, hello.header.session);
+    }
+    return Status();
+  }
+
+  Status accept(const Message&, Welcome welcome, uint64_t incarnation, uint64_t session,
+                uint32_t request_capacity, uint32_t reply_capacity, const StopFlag*) override {
+    if (!channel_ || has_hello_) return Status(Code::peer_lost, "the client is gone already");
+    welcome.generation = ++generation_;
+    Bytes payload;
+    if (Status status = encode(welcome, payload); !status) return status;
+    make_slots(request_capacity, reply_capacity, incarnation, session);
+    session_.begin(outgoing(), incoming(), this, welcome.max_message_bytes);
+    session_.stamp(incarnation, session);
+    send_opening(FrameType::opened, request_capacity, reply_capacity, generation_, payload, incarnation, session);
+    return Status();
+  }
+
+  SlotSession& session() override { return session_; }
+  uint32_t peer_capabilities() const override { return peer_capabilities_; }
+
+  void close(Reason reason) override {
+    if (!open_) return;
+    open_ = false;
+    if (channel_) {
+      tell_taken();
+      link_.send(FrameType::withdraw, Ending{EndState::closed, reason}.pack(), channel_);
+    }
+    link_.close();
+  }
+
+  // --------------------------------------------------------------------- as a LinkOwner
+
+  void link_is_up() override { announce(); }
+  void link_is_down() override {
+    DirectEnd::link_is_down();
+    announced_ = has_hello_ = false;
+  }
+  void idle() override {
+    if (!rejection_.ok() && now_ns() >= announce_at_ns_) announce();
+  }
+
+ private:
+  static constexpr uint32_t number = 1;  // the dialer's numbers are odd, and there is but one
+  static constexpr int64_t announce_again_ns = 500000000;
+  // How long a bridge may take our own old link for alive, and its name for taken.
+  static constexpr int64_t taken_ns = 30 * ns_per_s;
+
+  void announce() {
+    announce_at_ns_ = now_ns() + announce_again_ns;
+    channel_ = number;
+    rejection_ = Status();
+    link_.send(FrameType::announce, pack_map(announcement_), number);
+    // The PONG comes after a REJECT would have come.
+    const char mark[] = "announce";
+    link_.send(FrameType::ping, Bytes(mark, mark + 8));
+  }
+  Status rejection(bool patient) {
+    if (rejection_.ok()) return Status();
+    if (patient && rejection_.code() == Code::busy && now_ns() - rejected_since_ns_ < taken_ns) return Status();
+    return rejection_;
+  }
+  Status take_frame(const Frame& frame, const uint8_t* body) override {
+    if (frame.type == FrameType::pong) {
+      if (frame.body_bytes == 8 && std::memcmp(body, "announce", 8) == 0 && rejection_.ok()) {
+        announced_ = true;
+        rejected_since_ns_ = 0;
+        link_.succeeded();
+      }
+      return Status();
+    }
+    if (frame.channel != number) return Status();  // channels of the bridge's own
+    switch (frame.type) {
+      case FrameType::reject:
+        rejection_ = note_error(body, frame.body_bytes);
+        channel_ = 0;
+        if (rejected_since_ns_ == 0) rejected_since_ns_ = now_ns();
+        return Status();
+      case FrameType::resume: {
+        const bool known = is_session(frame) && ended_.ok();
+        if (!known) {
+          // Not VANISHED: nobody knows whether its last request was run.
+          link_.send(FrameType::lost, Ending{EndState::lost, Reason::link_down}.pack(), number,
+                     frame.incarnation, frame.session);
+          return Status();
+        }
+        link_.send(FrameType::resumed, slot_words(), number, incarnation_, id_);
+        return resume(frame, body);
+      }
+      case FrameType::close:
+      case FrameType::lost: {
+        Ending ending;
+        if (Status status = Ending::unpack(body, frame.body_bytes, ending); !status) return status;
+        if (is_session(frame)) {
+          end(ending, "the client");
+        } else if (has_hello_ && frame.session == hello_frame_.session &&
+                   frame.incarnation == hello_frame_.incarnation) {
+          has_hello_ = false;
+        }
+        return Status();
+      }
+      default: return protocol_error("a frame came that is not for the server of a channel");
+    }
+  }
+  Status take_opening(const Frame& frame) override {
+    if (frame.channel != number) return Status();
+    if (frame.type != FrameType::open) return protocol_error("an answer came to the server of a channel");
+    peer_capabilities_ = opening().capabilities;
+    hello_frame_ = frame;
+    hello_payload_.assign(pieces_.begin() + opening_bytes, pieces_.end());
+    has_hello_ = true;
+    end(Status(Code::peer_lost, "the client was replaced by a newer one", Reason::replaced));
+    return Status();
+  }
+
+  Value announcement_;
+  bool open_ = false;
+  bool announced_ = false;
+  int64_t announce_at_ns_ = 0;
+  Status rejection_;
+  int64_t rejected_since_ns_ = 0;
+  bool has_hello_ = false;
+  Frame hello_frame_;
+  Bytes hello_payload_;
+  uint32_t generation_ = 0;
+};
+
+/// Finds a channel at a bridge and greets its server.
+class DirectClient final : public DirectEnd, public ClientEnd {
+ public:
+  DirectClient() { is_client_ = true; }
+  ~DirectClient() override { close(Reason::closed); }
+
+  /// Takes note of what to look for; `look` does it. `group`: whether the members of the
+  /// group `name.*` count as well where the channel is taken.
+  Status begin(const std::string& address, const std::string& token, bool group) {
+    auto parsed = Address::parse(address, true);
+    if (!parsed) return parsed.status();
+    if (Status status = link_.begin(parsed.value(), token, this); !status) return status;
+    wanted_ = name_ = parsed.value().name;
+    group_ = group && wanted_.back() != '*';
+    open_ = true;
+    return Status();
+  }
+  /// Makes as much headway as is possible without waiting.
+  Status look(bool& found) {
+    for (int i = 0; i < 100 && !found_; ++i) {
+      if (link_.up() && !question_ && now_ns() >= ask_at_ns_) ask();
+      if (!link_.pump(0)) break;
+    }
+    found = found_;
+    return link_.fatal();
+  }
+  /// Whether the channel was found and is taken.
+  bool is_busy() const { return busy_; }
+  Paradigm paradigm() const { return paradigm_; }
+  std::string problem() const {
+    if (!link_.up()) return "no channel " + quoted(wanted_) + ": " + link_.problem();
+    return missing_.empty() ? "the bridge at " + link_.address().endpoint() + " says nothing of " + quoted(wanted_)
+                            : missing_;
+  }
+
+  void begin_hello(const Bytes& payload, uint64_t incarnation, uint64_t session) override {
+    hello_ = payload;
+    incarnation_ = incarnation;
+    id_ = session;
+    answered_ = false;
+    if (channel_) send_opening(FrameType::open, 0, 0, 0, hello_, incarnation_, id_);
+  }
+  Status continue_hello() override {
+    link_.pump(0);
+    return answered_ ? Status() : state();
+  }
+  Status look_for_welcome(Welcome& welcome, uint64_t& incarnation, uint64_t& session, bool& there) override {
+    there = answered_;
+    if (!answered_) return Status();
+    answered_ = false;
+    Message message;
+    message.payload = answer_.data();
+    message.size = answer_.size();
+    if (refused_) return decode_refusal(message);
+    incarnation = incarnation_;
+    session = id_;
+    return decode(message, welcome);
+  }
+  void rest(int64_t duration_ns) override { link_.pump(duration_ns); }
+  Status attach(const Welcome& welcome, uint64_t incarnation, uint64_t session, size_t request_area,
+                size_t reply_area) override {
+    if (outgoing().capacity < request_area || incoming().capacity < reply_area) {
+      return Status(Code::corrupt, "the slots of " + quoted(name_) + " are smaller than its messages");
+    }
+    session_.begin(outgoing(), incoming(), this, std::min(welcome.max_message_bytes, default_max_message_bytes));
+    session_.stamp(incarnation, session);
+    return Status();
+  }
+  SlotSession& session() override { return session_; }
+  uint32_t peer_capabilities() const override { return peer_capabilities_; }
+  Status check() override { return DirectEnd::check(); }
+  const std::string& name() const override { return name_; }
+
+  void close(Reason reason) override {
+    if (!open_) return;
+    open_ = false;
+    if (channel_ && (has_session_ || !hello_.empty())) {
+      tell_taken();
+      link_.send(FrameType::close, Ending{EndState::closed, reason}.pack(), channel_, incarnation_, id_);
+    }
+    link_.close();
+  }
+
+  // --------------------------------------------------------------------- as a LinkOwner
+
+  void link_is_up() override {
+    question_ = 0;
+    ask_pause_ns_ = first_pause_ns;
+    ask();
+  }
+  void link_is_down() override {
+    DirectEnd::link_is_down();
+    question_ = 0;
+    if (!has_session_ && hello_.empty()) found_ = false;
+  }
+  void idle() override {
+    if (found_ && !channel_ && !question_ && ended_.ok() && now_ns() >= ask_at_ns_) ask();
+  }
+
+ private:
+  static constexpr int64_t first_pause_ns = 20000000;
+  static constexpr int64_t last_pause_ns = 500000000;
+  // How long a bridge that is back may take to know the channel of a session again.
+  static constexpr int64_t gone_ns = 5 * ns_per_s;
+
+  void ask() {
+    ask_at_ns_ = now_ns() + ask_pause_ns_;
+    ask_pause_ns_ = std::min(2 * ask_pause_ns_, last_pause_ns);
+    question_ = ++questions_;
+    // A channel that is taken may have a free place in its group.
+    const bool ask_group = group_ && busy_ && !found_ && questions_ % 2 == 0;
+    Value map = Value::map();
+    map.set("name", found_ ? name_ : ask_group ? wanted_ + ".*" : wanted_);
+    link_.send(FrameType::find, pack_map(map), 0, 0, 0, question_);
+  }
+  Status take_frame(const Frame& frame, const uint8_t* body) override {
+    if (frame.type == FrameType::announce || frame.type == FrameType::not_found) {
+      if (question_ == 0 || frame.sequence != question_) return Status();
+      question_ = 0;
+      return frame.type == FrameType::announce ? take_announcement(frame, body) : take_not_found(frame, body);
+    }
+    if (!channel_ || frame.channel != channel_) return Status();
+    switch (frame.type) {
+      case FrameType::resumed: return is_session(frame) ? resume(frame, body) : Status();
+      case FrameType::lost:
+      case FrameType::withdraw: {
+        Ending ending;
+        if (Status status = Ending::unpack(body, frame.body_bytes, ending); !status) return status;
+        if (frame.type == FrameType::withdraw || is_session(frame)) end(ending, "the server of the channel");
+        if (frame.type == FrameType::withdraw) {
+          channel_ = 0;
+          found_ = false;
+        }
+        return Status();
+      }
+      case FrameType::pong: return Status();
+      default: return protocol_error("a frame came that is not for the client of a channel");
+    }
+  }
+  Status take_announcement(const Frame& frame, const uint8_t* body) {
+    Value map;
+    if (Status status = unpack_map(body, frame.body_bytes, map); !status) return status;
+    Fields fields(map);
+    const std::string name = fields.get("name", Value::Kind::text).text();
+    paradigm_ = static_cast<Paradigm>(fields.count("paradigm", 2, 1));
+    peer_capabilities_ = static_cast<uint32_t>(fields.count("capabilities", UINT32_MAX));
+    if (!is_channel_name(name) || frame.channel == 0) fields.refuse("a channel's name");
+    if (Status status = fields.status(); !status) return status;
+    channel_ = frame.channel;
+    link_.succeeded();
+    name_ = name;
+    found_ = true;
+    busy_ = false;
+    missing_since_ns_ = 0;
+    if (has_session_) {
+      link_.send(FrameType::resume, slot_words(), channel_, incarnation_, id_);
+    } else {
+      down_since_ns_ = 0;
+      if (!hello_.empty()) send_opening(FrameType::open, 0, 0, 0, hello_, incarnation_, id_);
+    }
+    return Status();
+  }
+  Status take_not_found(const Frame& frame, const uint8_t* body) {
+    const Status note = note_error(body, frame.body_bytes);
+    if (has_session_) {  // the bridge may have been restarted
+      if (missing_since_ns_ == 0) missing_since_ns_ = now_ns();
+      if (now_ns() - missing_since_ns_ > gone_ns) end(Ending{EndState::lost, Reason::link_down}, "the server");
+      return Status();
+    }
+    busy_ = note.code() == Code::busy;
+    missing_ = "no channel " + quoted(wanted_) + " at the bridge " + link_.address().endpoint() + " (" +
+               note.message() + ")";
+    const bool passes = busy_ || note.code() == Code::not_found || note.code() == Code::draining;
+    return passes ? Status() : note;
+  }
+  Status take_opening(const Frame& frame) override {
+    if (!channel_ || frame.channel != channel_ || hello_.empty()) return Status();
+    if (frame.type == FrameType::open) return protocol_error("an OPEN came to the client of a channel");
+    const bool ours = (incarnation_ == 0 || incarnation_ == frame.incarnation) &&
+                      (id_ == 0 || id_ == frame.session);
+    if (!ours) return Status();
+    const Opening said = opening();
+    answer_.assign(pieces_.begin() + opening_bytes, pieces_.end());
+    hello_.clear();
+    answered_ = true;
+    refused_ = frame.type == FrameType::refused;
+    if (refused_) return Status();
+    peer_capabilities_ = said.capabilities;
+    for (const uint32_t capacity : {said.request_capacity, said.reply_capacity}) {
+      if (capacity == 0 || capacity % payload_alignment || capacity > max_slot_payload_bytes) {
+        return protocol_error("a capacity of slots is not sound");
+      }
+    }
+    // From now on there is a session, in which the server may speak at once.
+    make_slots(said.request_capacity, said.reply_capacity, frame.incarnation, frame.session);
+    return Status();
+  }
+
+  std::string wanted_;
+  std::string name_;
+  bool group_ = false;
+  bool open_ = false;
+  bool found_ = false;
+  bool busy_ = false;
+  std::string missing_;
+  int64_t missing_since_ns_ = 0;
+  Paradigm paradigm_ = Paradigm::client_env;
+  uint32_t question_ = 0;
+  uint32_t questions_ = 0;
+  int64_t ask_at_ns_ = 0;
+  int64_t ask_pause_ns_ = first_pause_ns;
+  Bytes hello_;
+  Bytes answer_;
+  bool answered_ = false;
+  bool refused_ = false;
+};
+
+}  // namespace rlay::detail
 
 //-------------------------------------- env.hpp ---------------------------------------
 // The algorithm's end: steps an environment elsewhere.
@@ -5931,7 +7581,9 @@ class Env {
       if (Status status = search.look(end_, welcome, areas); !status) return status;
       if (end_) break;
       if (deadline.stopped()) return detail::was_stopped();
-      if (deadline.over()) return detail::timed_out(search.problem());
+      if (deadline.over()) {
+        return Status(search.is_busy() ? Code::busy : Code::timeout, search.problem());
+      }
       search.rest(deadline.left_ns(detail::look_every_ns));
     }
     requester_ = detail::Requester();
@@ -6098,7 +7750,7 @@ class Env {
   EnvOptions options_;
   detail::Facts facts_;
   detail::Agreement agreement_;
-  std::unique_ptr<detail::ClientEnd> end_;
+  std::shared_ptr<detail::ClientEnd> end_;
   std::unique_ptr<detail::DecisionWriter> writer_;
   std::unique_ptr<detail::ReportReader> reader_;
   detail::Requester requester_;
@@ -6433,7 +8085,13 @@ namespace rlay::detail {
 
 inline Status open_server(const std::string& name, const ServeOptions& options, uint32_t num_envs,
                           std::unique_ptr<ServerEnd>& server) {
-  if (is_address(name)) return Status(Code::unsupported, "addresses come next");
+  if (is_address(name)) {
+    auto direct = std::make_unique<DirectServer>();
+    Status made = direct->create(name, options.token, Paradigm::client_env, num_envs, options.connect_timeout,
+                                 options.stop);
+    if (made) server = std::move(direct);
+    return made;
+  }
 #if RLAY_MAPPED_FILES
   auto mapped = std::make_unique<MappedServer>();
   Status status = mapped->create(name, options.directory, Paradigm::client_env, num_envs);
@@ -6444,8 +8102,33 @@ inline Status open_server(const std::string& name, const ServeOptions& options, 
 #endif
 }
 
+inline Status Search::open_address() {
+  if (!direct_) {
+    direct_ = std::make_shared<DirectClient>();
+    if (Status status = direct_->begin(options_.name, options_.token, options_.group); !status) return status;
+  }
+  bool found = false;
+  if (Status status = direct_->look(found); !status) return status;
+  busy_ = direct_->is_busy();
+  problem_ = direct_->problem();
+  if (!found) return Status();
+  if (direct_->paradigm() != options_.paradigm) return other_paradigm(options_.name, direct_->paradigm());
+  end_ = std::move(direct_);
+  return Status();
+}
+
+inline void Search::rest(int64_t duration_ns) {
+  if (end_) {
+    end_->rest(duration_ns);
+  } else if (direct_) {
+    direct_->rest(duration_ns);
+  } else {
+    sleep_ns(duration_ns);
+  }
+}
+
 inline Status Search::open() {
-  if (is_address(options_.name)) return Status(Code::unsupported, "addresses come next");
+  if (is_address(options_.name)) return open_address();
 #if RLAY_MAPPED_FILES
   return open_mapped_channel();
 #else

@@ -410,7 +410,7 @@ class Backend {
   detail::Agreement agreement_;
   detail::Hello hello_;
   detail::Search search_;
-  std::unique_ptr<detail::ClientEnd> end_;
+  std::shared_ptr<detail::ClientEnd> end_;
   std::unique_ptr<detail::ReportWriter> writer_;
   detail::Requester requester_;
   detail::Draft draft_;

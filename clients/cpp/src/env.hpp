@@ -70,7 +70,9 @@ class Env {
       if (Status status = search.look(end_, welcome, areas); !status) return status;
       if (end_) break;
       if (deadline.stopped()) return detail::was_stopped();
-      if (deadline.over()) return detail::timed_out(search.problem());
+      if (deadline.over()) {
+        return Status(search.is_busy() ? Code::busy : Code::timeout, search.problem());
+      }
       search.rest(deadline.left_ns(detail::look_every_ns));
     }
     requester_ = detail::Requester();
@@ -237,7 +239,7 @@ class Env {
   EnvOptions options_;
   detail::Facts facts_;
   detail::Agreement agreement_;
-  std::unique_ptr<detail::ClientEnd> end_;
+  std::shared_ptr<detail::ClientEnd> end_;
   std::unique_ptr<detail::DecisionWriter> writer_;
   std::unique_ptr<detail::ReportReader> reader_;
   detail::Requester requester_;

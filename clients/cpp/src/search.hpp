@@ -20,6 +20,8 @@ inline Result<std::string> name_or_default(const std::string& name) {
   return Status(Code::misuse, "no channel is named: give a name, or set RLAY_CHANNEL");
 }
 
+class DirectClient;
+
 /// Where a client looks, and what for.
 struct SearchOptions {
   std::string name;
@@ -46,7 +48,7 @@ class Search {
   ///
   /// `areas`: of requests and replies, for the size of slots; asked for with the WELCOME.
   template <class Areas>
-  Status look(std::unique_ptr<ClientEnd>& end, Welcome& welcome, Areas&& areas) {
+  Status look(std::shared_ptr<ClientEnd>& end, Welcome& welcome, Areas&& areas) {
     if (!end_) {
       if (Status status = open(); !status || !end_) return status;
       Bytes payload;
@@ -82,23 +84,31 @@ class Search {
   }
 
   /// Waits a while before the next look; less where an answer comes.
-  void rest(int64_t duration_ns) {
-    if (end_) {
-      end_->rest(duration_ns);
-    } else {
-      sleep_ns(duration_ns);
-    }
-  }
+  void rest(int64_t duration_ns);
   /// What is in the way, for messages.
   const std::string& problem() const { return problem_; }
-  void give_up() { end_.reset(); }
+  /// Whether the channel is there and somebody else is attached.
+  bool is_busy() const { return busy_; }
+  void give_up() {
+    end_.reset();
+    direct_.reset();
+  }
 
  private:
   static bool is_passing(Code code) {
     return code == Code::busy || code == Code::peer_lost || code == Code::peer_closed ||
            code == Code::link_down || code == Code::draining || code == Code::not_found;
   }
+  static Status other_paradigm(const std::string& name, Paradigm paradigm) {
+    return Status(Code::unsupported,
+                  paradigm == Paradigm::client_env
+                      ? "channel " + quoted(name) + " was made by a backend, which holds an environment: "
+                            "attach a ClientEnv to it, or make a ServerEnv"
+                      : "channel " + quoted(name) + " was made by a ServerEnv, which waits for a game: "
+                            "attach a game to it, or serve an environment");
+  }
   Status open();
+  Status open_address();
 #if RLAY_MAPPED_FILES
   Status open_mapped_channel() {
     std::vector<std::string> names;
@@ -117,15 +127,10 @@ class Search {
     for (const std::string& name : names) {
       if (std::find(passed_over.begin(), passed_over.end(), name) != passed_over.end()) continue;
       Paradigm paradigm = options_.paradigm;
-      auto client = std::make_unique<MappedClient>();
+      auto client = std::make_shared<MappedClient>();
       Status status = client->open(name, options_.directory, paradigm);
       if (status && paradigm != options_.paradigm) {
-        return Status(Code::unsupported,
-                      paradigm == Paradigm::client_env
-                          ? "channel " + quoted(name) + " was made by a backend, which holds an environment: "
-                                "attach a ClientEnv to it, or make a ServerEnv"
-                          : "channel " + quoted(name) + " was made by a ServerEnv, which waits for a game: "
-                                "attach a game to it, or serve an environment");
+        return other_paradigm(name, paradigm);
       }
       if (status) {
         end_ = std::move(client);
@@ -134,6 +139,7 @@ class Search {
       if (status.code() == Code::busy) busy = status.message();
       if (!is_passing(status.code())) return status;
     }
+    busy_ = !busy.empty();
     problem_ = busy.empty() ? "no channel " + quoted(options_.name) + " exists" : busy;
     return Status();
   }
@@ -141,7 +147,9 @@ class Search {
 
   SearchOptions options_;
   Hello hello_;
-  std::unique_ptr<ClientEnd> end_;
+  std::shared_ptr<ClientEnd> end_;
+  std::shared_ptr<DirectClient> direct_;  // as long as it looks for its channel
+  bool busy_ = false;
   uint64_t incarnation_ = 0;
   uint64_t session_ = 0;
   std::vector<std::string> passed_over_;

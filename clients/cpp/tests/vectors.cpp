@@ -475,6 +475,99 @@ void check_slots(const std::string& directory) {
 }
 #endif
 
+// --- frames ---------------------------------------------------------------------------
+
+/// Reads the frames in some bytes: an error where one is refused.
+Status read_frames(const Bytes& bytes, std::vector<std::pair<Frame, Bytes>>& found) {
+  size_t offset = 0;
+  while (bytes.size() - offset >= frame_header_bytes) {
+    Frame frame;
+    std::memcpy(&frame, bytes.data() + offset, sizeof frame);
+    if (Status status = check_frame(frame); !status) return status;
+    offset += sizeof frame;
+    if (bytes.size() - offset < frame.body_bytes) return protocol_error("a body is cut off");
+    const uint8_t* body = bytes.data() + offset;
+    if ((frame.flags & frame_flag_crc) && crc32(body, frame.body_bytes) != frame.body_crc) {
+      return Status(Code::corrupt, "a body is damaged");
+    }
+    found.emplace_back(frame, Bytes(body, body + frame.body_bytes));
+    offset += frame.body_bytes;
+  }
+  return Status();
+}
+
+std::string frame_bytes(Frame frame, const Bytes& body) {
+  if (frame.flags & frame_flag_crc) frame.body_crc = crc32(body.data(), body.size());
+  seal(frame);
+  return to_hex(reinterpret_cast<const uint8_t*>(&frame), sizeof frame) + to_hex(body.data(), body.size());
+}
+
+void check_link_greeting(const Value& vector) {
+  const std::string& name = at(vector, "name").text();
+  if (!at(vector, "certificate").text().empty()) return;  // this client speaks no TLS
+  std::vector<std::pair<Frame, Bytes>> frames;
+  for (const char* key : {"HELLO", "CHALLENGE", "PROOF", "WELCOME"}) {
+    if (!fine("greeting of a link", name, read_frames(from_hex(at(vector, key).text()), frames))) return;
+  }
+  Value hello;
+  if (!fine("greeting of a link", name, unpack_map(frames[0].second.data(), frames[0].second.size(), hello))) return;
+  LinkGreeting greeting;
+  greeting.id = at(hello, "id").natural();
+  greeting.machine = at(hello, "machine").text();
+  greeting.program = at(hello, "software").text();
+  greeting.crc = at(vector, "crc").boolean();
+  greeting.nonce = from_hex(at(vector, "dialer's nonce").text());
+  if (at(vector, "token").is_text()) greeting.token = from_hex(at(vector, "token").text());
+  const auto written = [](FrameType type, const Bytes& body) {
+    Frame frame;
+    frame.type = type;
+    frame.body_bytes = frame.total = static_cast<uint32_t>(body.size());
+    return frame_bytes(frame, body);
+  };
+  same("HELLO", name, written(FrameType::hello, greeting.write_hello()), at(vector, "HELLO").text());
+  Bytes proof;
+  if (!fine("CHALLENGE", name, greeting.answer(frames[1].second.data(), frames[1].second.size(), proof))) return;
+  same("PROOF", name, written(FrameType::proof, proof), at(vector, "PROOF").text());
+  if (!fine("WELCOME", name, greeting.finish(frames[3].second.data(), frames[3].second.size()))) return;
+  if (greeting.has_crc != greeting.crc) fail("WELCOME", name, "another CRC");
+  if (greeting.token.empty()) return;
+  greeting.token[0] ^= 1;
+  if (greeting.finish(frames[3].second.data(), frames[3].second.size())) {
+    fail("WELCOME", name, "a wrong mac was taken");
+  }
+}
+
+void check_frames(const std::string& directory) {
+  const Value file = load(directory, "frames.json");
+  for (const Value& vector : group(file, "frames")) {
+    const std::string& name = at(vector, "name").text();
+    const Bytes body = from_hex(at(vector, "body").text());
+    std::vector<std::pair<Frame, Bytes>> found;
+    if (!fine("frame", name, read_frames(from_hex(at(vector, "hex").text()), found)) || found.size() != 1) continue;
+    const Frame& frame = found[0].first;
+    same("channel", name, std::to_string(frame.channel), std::to_string(at(vector, "channel").integer()));
+    same("sequence", name, std::to_string(frame.sequence), std::to_string(at(vector, "sequence").integer()));
+    same("publication", name, std::to_string(frame.publication), std::to_string(at(vector, "publication").integer()));
+    same("offset", name, std::to_string(frame.offset), std::to_string(at(vector, "offset").integer()));
+    same("total", name, std::to_string(frame.total), std::to_string(at(vector, "total").integer()));
+    if (frame.incarnation != id_of(vector, "incarnation") || frame.session != id_of(vector, "session")) {
+      fail("frame", name, "other ids");
+    }
+    same("body", name, to_hex(found[0].second.data(), found[0].second.size()), to_hex(body.data(), body.size()));
+    Frame again = frame;
+    again.body_crc = again.header_crc = 0;
+    same("frame written", name, frame_bytes(again, body), at(vector, "hex").text());
+  }
+  for (const Value& vector : group(file, "refused")) {
+    std::vector<std::pair<Frame, Bytes>> found;
+    ++compared;
+    if (read_frames(from_hex(at(vector, "hex").text()), found)) {
+      fail("frame refused", at(vector, "name").text(), at(vector, "why").text());
+    }
+  }
+  for (const Value& vector : group(file, "greetings")) check_link_greeting(vector);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -486,6 +579,7 @@ int main(int count, char** arguments) {
   check_messages(directory);
   check_parts(directory);
   check_greetings(directory);
+  check_frames(directory);
 #if RLAY_MAPPED_FILES
   check_slots(directory);
 #endif

@@ -198,7 +198,7 @@ def test_several_games_join_one_vector(play):
     first = np.zeros((2, 3), np.float32)
     observations, _ = envs.reset(options={"observation": first[0]})
     assert_identical(observations, first)
-    actions = np.float32([[1, 0, 0], [0, 1, 0]])
+    actions = np.eye(2, 3, dtype=np.float32)
     assert_identical(envs.step(actions)[0], actions)
     envs.close()
     for game in games:
