@@ -24,7 +24,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 IN_GYMNASIUM := -m "not optional_environments"
 
 .PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker \
-	test-faults fix bench bench-peers compare clean
+	test-faults fuzz fix bench bench-peers compare clean
 .NOTPARALLEL:
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
 	@echo "make test-docker    docker/ with a Docker engine (not part of make test)"
 	@echo "make test-faults    the faults of docs/guarantees.md, with a table of them"
+	@echo "make fuzz           looks for bytes that make a fault, SECONDS for each target"
 	@echo "make bench          the benchmarks: medians and p99"
 	@echo "make bench-peers    install what RLay is compared with, each by itself"
 	@echo "make compare        RLay beside these: tables and pictures in results/"
@@ -46,7 +47,8 @@ help:
 
 # --- virtual environments -------------------------------------------------------------
 
-.venv/bin/python .venv-floor/bin/python .venv-examples/bin/python .venv-envs/bin/python:
+.venv/bin/python .venv-floor/bin/python .venv-examples/bin/python .venv-envs/bin/python \
+.venv-fuzz/bin/python:
 	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
 
 .venv/runtime.stamp: pyproject.toml | .venv/bin/python
@@ -73,6 +75,10 @@ help:
 
 .venv-envs/test.stamp: pyproject.toml | .venv-envs/bin/python
 	.venv-envs/bin/python $(PIP_INSTALL) --editable ".[runner,envs]"
+	@touch $@
+
+.venv-fuzz/fuzz.stamp: pyproject.toml | .venv-fuzz/bin/python
+	.venv-fuzz/bin/python $(PIP_INSTALL) --editable ".[fuzz]"
 	@touch $@
 
 venv: .venv/test.stamp
@@ -113,6 +119,18 @@ test-docker: .venv/test.stamp
 	.venv/bin/python $(PYTEST) -m docker --durations=8 -o faulthandler_timeout=800 \
 		tests/docker
 
+# Not part of make test: what it finds depends on how long it looks. What it once found is
+# tried again there, in tests/fuzz/.
+SECONDS ?= 60
+FUZZ_TARGETS := control frames greeting header link_greeting message slots space value \
+	websocket
+
+fuzz: .venv-fuzz/fuzz.stamp
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		.venv-fuzz/bin/python -m tests.fuzz.program $$target $(SECONDS); \
+	done
+
 fix: .venv/test.stamp
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
@@ -137,6 +155,6 @@ compare: .venv/bench.stamp
 	done
 
 clean:
-	rm -rf .venv .venv-floor .venv-examples .venv-envs .venv-peers build dist
+	rm -rf .venv .venv-floor .venv-examples .venv-envs .venv-fuzz .venv-peers build dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

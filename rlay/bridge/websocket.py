@@ -180,6 +180,8 @@ class WebSocketFilter:
     def _answer(self, request: Request) -> RLayError | None:
         """Accept the handshake; or say why not, to the peer too."""
         protocol = self._protocol
+        if protocol.eof_sent:  # what came behind the request made an end already
+            return self._failure() or RemoteProtocolError("it went on after a request")
         origins = request.headers.get_all("Origin")
         origin = ", ".join(origins) if origins else None
         if not self._policy.accepts(origin):

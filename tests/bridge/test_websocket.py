@@ -412,3 +412,11 @@ def test_named_origins_are_all():
     assert not policy.accepts("https://play.example:8443")
     assert not policy.accepts("http://localhost")
     assert OriginPolicy(["*"], loopback=False, token=False).accepts("https://x.example")
+
+
+def test_d8_request_with_something_behind_it_is_an_error_of_the_peer():
+    """D8: the library has closed already; no error of its inside comes out."""
+    end = WebSocketFilter(ANYBODY)
+    with pytest.raises(RemoteProtocolError):
+        end.receive(b"GET / HTTP/1.1\r\n\r\n\r\n")
+    assert not end.open

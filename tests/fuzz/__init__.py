@@ -1,0 +1,1 @@
+"""Any bytes, at every place where bytes of a peer come in."""
