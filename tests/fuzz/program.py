@@ -1,7 +1,7 @@
 """Looks for inputs that make a fault: ``python -m tests.fuzz.program TARGET SECONDS``.
 
-``make fuzz`` runs it for every target. It needs atheris, which counts the branches that an
-input takes and changes what leads to new ones. What it finds is printed, and kept in
+``make fuzz`` runs it for every target. It needs atheris, which counts the branches that
+an input takes and changes what leads to new ones. What it finds is printed, and kept in
 ``results/fuzz/``; add it to ``tests/fuzz/corpus/TARGET/`` once it is mended.
 """
 
