@@ -108,6 +108,10 @@ static_assert(std::numeric_limits<double>::is_iec559, "floats are IEEE 754");
 
 namespace rlay::detail {
 
+/// Where each session's sequences begin. Tests of the wrap-around begin late; anybody else
+/// must leave it at 1.
+inline uint32_t first_sequence = 1;
+
 inline uint32_t next_sequence(uint32_t sequence) { return sequence + 1 ? sequence + 1 : 1; }
 
 enum class Order : uint8_t { older, same, next, gap };
@@ -161,7 +165,7 @@ class Requester {
 
  private:
   State state_ = State::idle;
-  uint32_t sequence_ = 0;
+  uint32_t sequence_ = first_sequence - 1;
 };
 
 /// The answering end's half of delivery.
@@ -194,7 +198,7 @@ class Responder {
 
  private:
   State state_ = State::ready;
-  uint32_t sequence_ = 0;
+  uint32_t sequence_ = first_sequence - 1;
 };
 
 }  // namespace rlay::detail
@@ -2158,8 +2162,7 @@ inline bool is_discrete_code(uint32_t code) {
 /// Puts elements of a space into the fixed area; variable parts are only pointed at.
 class AreaWriter {
  public:
-  AreaWriter(const Layout& layout, uint8_t* payload, bool vector)
-      : layout_(layout), payload_(payload), vector_(vector) {}
+  AreaWriter(const Layout& layout, uint8_t* payload) : layout_(layout), payload_(payload) {}
 
   /// False where the value has not exactly the space's structure, dtypes and shapes: the
   /// area is of no use then, and `misfit` says what is wrong.
@@ -2237,7 +2240,6 @@ class AreaWriter {
 
   const Layout& layout_;
   uint8_t* payload_;
-  bool vector_;
   size_t next_ = 0;
 };
 
@@ -2586,13 +2588,21 @@ inline bool is_stack(const Space& space, const Value& value) {
          std::equal(space.shape.begin(), space.shape.end(), value.shape().begin() + 1);
 }
 
+inline bool is_row(const Value& value) {
+  return value.kind() == Value::Kind::tuple || value.kind() == Value::Kind::list;
+}
+
 inline bool has_form(const Space& space, const Value& value) {
   switch (space.kind) {
     case Space::Kind::box:
     case Space::Kind::multi_binary:
     case Space::Kind::multi_discrete:
-      return value.is_array() && value.dtype() == space.dtype && value.shape() == space.shape;
-    case Space::Kind::discrete: return is_discrete_code(record_code(value));
+      // A NumPy scalar is what some libraries make of an array of no dimensions.
+      return (value.is_array() || value.kind() == Value::Kind::scalar) && value.dtype() == space.dtype &&
+             value.shape() == space.shape;
+    case Space::Kind::discrete:
+      return is_discrete_code(record_code(value)) ||
+             (value.is_array() && value.shape().empty() && is_discrete_code(static_cast<uint32_t>(value.dtype())));
     case Space::Kind::text: return value.is_text();
     case Space::Kind::dict:
       if (!value.is_map() || value.size() != space.spaces.size()) return false;
@@ -2602,23 +2612,21 @@ inline bool has_form(const Space& space, const Value& value) {
       }
       return true;
     case Space::Kind::tuple:
-      if (value.kind() != Value::Kind::tuple || value.size() != space.spaces.size()) return false;
+      if (!is_row(value) || value.size() != space.spaces.size()) return false;
       for (size_t i = 0; i < space.spaces.size(); ++i) {
         if (!has_form(space.spaces[i], value[i])) return false;
       }
       return true;
     case Space::Kind::sequence:
       if (space.flag) return !space.spaces[0].is_leaf() || is_stack(space.spaces[0], value);
-      if (value.kind() != Value::Kind::tuple) return false;
+      if (!is_row(value)) return false;
       for (size_t i = 0; i < value.size(); ++i) {
         if (!has_form(space.spaces[0], value[i])) return false;
       }
       return true;
-    case Space::Kind::graph:
-      return value.kind() == Value::Kind::graph && is_stack(space.spaces[0], value[0]) &&
-             (value[1].is_nil() || (space.spaces.size() > 1 && is_stack(space.spaces[1], value[1])));
+    case Space::Kind::graph: return value.kind() == Value::Kind::graph;
     case Space::Kind::one_of: {
-      if (value.kind() != Value::Kind::tuple || value.size() != 2) return false;
+      if (!is_row(value) || value.size() != 2) return false;
       const int64_t index = value[0].integer(-1);
       return index >= 0 && static_cast<size_t>(index) < space.spaces.size() &&
              has_form(space.spaces[static_cast<size_t>(index)], value[1]);
@@ -2685,9 +2693,11 @@ class ReportWriter {
   /// Puts the observation into the area, or into `value` where any form is allowed.
   Status element(Draft& draft, const Value& observation, Value& variable, Value& value) {
     const Layout& layout = agreement_.reports;
-    AreaWriter writer(layout, draft.room, agreement_.batch.vector);
+    AreaWriter writer(layout, draft.room);
     if (!writer.store(agreement_.observation_space, observation)) {
-      if (any_form_) {
+      // What is near enough travels as it is; so does a batch, whose form is the
+      // environment's own.
+      if (any_form_ || agreement_.batch.vector || has_form(agreement_.observation_space, observation)) {
         value = boxed(observation);
         return Status();
       }
@@ -2747,7 +2757,7 @@ class ReportWriter {
     if (Status status = element(draft, it.observation, variable, value); !status) return status;
     const bool fixed = (draft.word & flag_fixed) != 0;
     const auto extra = [&](size_t index, const Value& array) {
-      AreaWriter writer(layout, draft.room, true);
+      AreaWriter writer(layout, draft.room);
       return fixed && writer.store_array(layout.leaves[layout.own_leaves + index], array)
                  ? Value()
                  : boxed(array);
@@ -3047,7 +3057,7 @@ class DecisionWriter {
 
   Status step(Draft& draft, const Value& action, const Value& mask = Value()) const {
     const Layout& layout = agreement_.decisions;
-    AreaWriter writer(layout, draft.room, agreement_.batch.vector);
+    AreaWriter writer(layout, draft.room);
     if (!writer.store(agreement_.action_space, action)) {
       return tail(draft, Value::list({Value(), boxed(action), mask.is_nil() ? Value() : boxed(mask)}));
     }
@@ -3714,6 +3724,8 @@ class Mapping {
 
   uint8_t* data() const { return data_; }
   size_t size() const { return data_ ? size_ : 0; }
+  /// Forgets the memory: who gave it keeps it.
+  void release() { data_ = nullptr; }
   void unmap() {
     if (data_) ::munmap(data_, size_);
     data_ = nullptr;
@@ -7299,7 +7311,7 @@ class DirectClient final : public DirectEnd, public ClientEnd {
   DirectClient() { is_client_ = true; }
   ~DirectClient() override { close(Reason::closed); }
 
-  /// Takes note of what to look for; `look` does it. `group`: whether the members of the
+  /// Takes note of what to look for; `seek` does it. `group`: whether the members of the
   /// group `name.*` count as well where the channel is taken.
   Status begin(const std::string& address, const std::string& token, bool group) {
     auto parsed = Address::parse(address, true);
@@ -7311,7 +7323,7 @@ class DirectClient final : public DirectEnd, public ClientEnd {
     return Status();
   }
   /// Makes as much headway as is possible without waiting.
-  Status look(bool& found) {
+  Status seek(bool& found) {
     for (int i = 0; i < 100 && !found_; ++i) {
       if (link_.up() && !question_ && now_ns() >= ask_at_ns_) ask();
       if (!link_.pump(0)) break;
@@ -7901,6 +7913,7 @@ class BackendSession {
 
   /// Sends what was written, or why nothing was.
   Status finish(Status status, uint32_t sequence) {
+    if (status.code() == Code::stopped) return status;  // the environment wants to leave
     if (status && draft_.overflow.size() > session_.limit_bytes()) {
       status = session_.too_large(draft_.overflow.size());
     }
@@ -8061,7 +8074,8 @@ inline Status open_server(const std::string& name, const ServeOptions& options, 
 /// Makes a channel and answers one client after the other: the environment's end of a
 /// `ClientEnv`. Blocks, in the thread that calls it.
 ///
-/// What the callbacks return as an error goes to the client, and the session goes on.
+/// What the callbacks return as an error goes to the client, and the session goes on; but
+/// after Code::stopped the environment leaves at once, and `serve` returns that.
 /// There is no time-out: an algorithm may compute for hours.
 ///
 /// Returns ok after `options.sessions` clients, or Code::stopped where the stop flag is up;
@@ -8075,7 +8089,8 @@ inline Status serve(Environment& environment, const ServeOptions& options = {}) 
     return status;
   }
   Status status = detail::serve_clients(*server, name.value(), environment, options);
-  server->close(status.code() == Code::stopped ? Reason::draining : Reason::closed);
+  const bool drains = options.stop && options.stop->load();
+  server->close(drains ? Reason::draining : Reason::closed);
   return status;
 }
 
@@ -8108,7 +8123,7 @@ inline Status Search::open_address() {
     if (Status status = direct_->begin(options_.name, options_.token, options_.group); !status) return status;
   }
   bool found = false;
-  if (Status status = direct_->look(found); !status) return status;
+  if (Status status = direct_->seek(found); !status) return status;
   busy_ = direct_->is_busy();
   problem_ = direct_->problem();
   if (!found) return Status();

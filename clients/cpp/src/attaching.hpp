@@ -34,7 +34,7 @@ inline Status Search::open_address() {
     if (Status status = direct_->begin(options_.name, options_.token, options_.group); !status) return status;
   }
   bool found = false;
-  if (Status status = direct_->look(found); !status) return status;
+  if (Status status = direct_->seek(found); !status) return status;
   busy_ = direct_->is_busy();
   problem_ = direct_->problem();
   if (!found) return Status();

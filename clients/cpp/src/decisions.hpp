@@ -145,7 +145,7 @@ class DecisionWriter {
 
   Status step(Draft& draft, const Value& action, const Value& mask = Value()) const {
     const Layout& layout = agreement_.decisions;
-    AreaWriter writer(layout, draft.room, agreement_.batch.vector);
+    AreaWriter writer(layout, draft.room);
     if (!writer.store(agreement_.action_space, action)) {
       return tail(draft, Value::list({Value(), boxed(action), mask.is_nil() ? Value() : boxed(mask)}));
     }

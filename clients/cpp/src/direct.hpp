@@ -473,7 +473,7 @@ class DirectClient final : public DirectEnd, public ClientEnd {
   DirectClient() { is_client_ = true; }
   ~DirectClient() override { close(Reason::closed); }
 
-  /// Takes note of what to look for; `look` does it. `group`: whether the members of the
+  /// Takes note of what to look for; `seek` does it. `group`: whether the members of the
   /// group `name.*` count as well where the channel is taken.
   Status begin(const std::string& address, const std::string& token, bool group) {
     auto parsed = Address::parse(address, true);
@@ -485,7 +485,7 @@ class DirectClient final : public DirectEnd, public ClientEnd {
     return Status();
   }
   /// Makes as much headway as is possible without waiting.
-  Status look(bool& found) {
+  Status seek(bool& found) {
     for (int i = 0; i < 100 && !found_; ++i) {
       if (link_.up() && !question_ && now_ns() >= ask_at_ns_) ask();
       if (!link_.pump(0)) break;

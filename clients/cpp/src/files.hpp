@@ -67,6 +67,8 @@ class Mapping {
 
   uint8_t* data() const { return data_; }
   size_t size() const { return data_ ? size_ : 0; }
+  /// Forgets the memory: who gave it keeps it.
+  void release() { data_ = nullptr; }
   void unmap() {
     if (data_) ::munmap(data_, size_);
     data_ = nullptr;

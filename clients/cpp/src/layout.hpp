@@ -194,8 +194,7 @@ inline bool is_discrete_code(uint32_t code) {
 /// Puts elements of a space into the fixed area; variable parts are only pointed at.
 class AreaWriter {
  public:
-  AreaWriter(const Layout& layout, uint8_t* payload, bool vector)
-      : layout_(layout), payload_(payload), vector_(vector) {}
+  AreaWriter(const Layout& layout, uint8_t* payload) : layout_(layout), payload_(payload) {}
 
   /// False where the value has not exactly the space's structure, dtypes and shapes: the
   /// area is of no use then, and `misfit` says what is wrong.
@@ -273,7 +272,6 @@ class AreaWriter {
 
   const Layout& layout_;
   uint8_t* payload_;
-  bool vector_;
   size_t next_ = 0;
 };
 

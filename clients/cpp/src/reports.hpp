@@ -34,13 +34,21 @@ inline bool is_stack(const Space& space, const Value& value) {
          std::equal(space.shape.begin(), space.shape.end(), value.shape().begin() + 1);
 }
 
+inline bool is_row(const Value& value) {
+  return value.kind() == Value::Kind::tuple || value.kind() == Value::Kind::list;
+}
+
 inline bool has_form(const Space& space, const Value& value) {
   switch (space.kind) {
     case Space::Kind::box:
     case Space::Kind::multi_binary:
     case Space::Kind::multi_discrete:
-      return value.is_array() && value.dtype() == space.dtype && value.shape() == space.shape;
-    case Space::Kind::discrete: return is_discrete_code(record_code(value));
+      // A NumPy scalar is what some libraries make of an array of no dimensions.
+      return (value.is_array() || value.kind() == Value::Kind::scalar) && value.dtype() == space.dtype &&
+             value.shape() == space.shape;
+    case Space::Kind::discrete:
+      return is_discrete_code(record_code(value)) ||
+             (value.is_array() && value.shape().empty() && is_discrete_code(static_cast<uint32_t>(value.dtype())));
     case Space::Kind::text: return value.is_text();
     case Space::Kind::dict:
       if (!value.is_map() || value.size() != space.spaces.size()) return false;
@@ -50,23 +58,21 @@ inline bool has_form(const Space& space, const Value& value) {
       }
       return true;
     case Space::Kind::tuple:
-      if (value.kind() != Value::Kind::tuple || value.size() != space.spaces.size()) return false;
+      if (!is_row(value) || value.size() != space.spaces.size()) return false;
       for (size_t i = 0; i < space.spaces.size(); ++i) {
         if (!has_form(space.spaces[i], value[i])) return false;
       }
       return true;
     case Space::Kind::sequence:
       if (space.flag) return !space.spaces[0].is_leaf() || is_stack(space.spaces[0], value);
-      if (value.kind() != Value::Kind::tuple) return false;
+      if (!is_row(value)) return false;
       for (size_t i = 0; i < value.size(); ++i) {
         if (!has_form(space.spaces[0], value[i])) return false;
       }
       return true;
-    case Space::Kind::graph:
-      return value.kind() == Value::Kind::graph && is_stack(space.spaces[0], value[0]) &&
-             (value[1].is_nil() || (space.spaces.size() > 1 && is_stack(space.spaces[1], value[1])));
+    case Space::Kind::graph: return value.kind() == Value::Kind::graph;
     case Space::Kind::one_of: {
-      if (value.kind() != Value::Kind::tuple || value.size() != 2) return false;
+      if (!is_row(value) || value.size() != 2) return false;
       const int64_t index = value[0].integer(-1);
       return index >= 0 && static_cast<size_t>(index) < space.spaces.size() &&
              has_form(space.spaces[static_cast<size_t>(index)], value[1]);
@@ -133,9 +139,11 @@ class ReportWriter {
   /// Puts the observation into the area, or into `value` where any form is allowed.
   Status element(Draft& draft, const Value& observation, Value& variable, Value& value) {
     const Layout& layout = agreement_.reports;
-    AreaWriter writer(layout, draft.room, agreement_.batch.vector);
+    AreaWriter writer(layout, draft.room);
     if (!writer.store(agreement_.observation_space, observation)) {
-      if (any_form_) {
+      // What is near enough travels as it is; so does a batch, whose form is the
+      // environment's own.
+      if (any_form_ || agreement_.batch.vector || has_form(agreement_.observation_space, observation)) {
         value = boxed(observation);
         return Status();
       }
@@ -195,7 +203,7 @@ class ReportWriter {
     if (Status status = element(draft, it.observation, variable, value); !status) return status;
     const bool fixed = (draft.word & flag_fixed) != 0;
     const auto extra = [&](size_t index, const Value& array) {
-      AreaWriter writer(layout, draft.room, true);
+      AreaWriter writer(layout, draft.room);
       return fixed && writer.store_array(layout.leaves[layout.own_leaves + index], array)
                  ? Value()
                  : boxed(array);

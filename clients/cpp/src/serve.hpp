@@ -141,6 +141,7 @@ class BackendSession {
 
   /// Sends what was written, or why nothing was.
   Status finish(Status status, uint32_t sequence) {
+    if (status.code() == Code::stopped) return status;  // the environment wants to leave
     if (status && draft_.overflow.size() > session_.limit_bytes()) {
       status = session_.too_large(draft_.overflow.size());
     }
@@ -301,7 +302,8 @@ inline Status open_server(const std::string& name, const ServeOptions& options, 
 /// Makes a channel and answers one client after the other: the environment's end of a
 /// `ClientEnv`. Blocks, in the thread that calls it.
 ///
-/// What the callbacks return as an error goes to the client, and the session goes on.
+/// What the callbacks return as an error goes to the client, and the session goes on; but
+/// after Code::stopped the environment leaves at once, and `serve` returns that.
 /// There is no time-out: an algorithm may compute for hours.
 ///
 /// Returns ok after `options.sessions` clients, or Code::stopped where the stop flag is up;
@@ -315,7 +317,8 @@ inline Status serve(Environment& environment, const ServeOptions& options = {}) 
     return status;
   }
   Status status = detail::serve_clients(*server, name.value(), environment, options);
-  server->close(status.code() == Code::stopped ? Reason::draining : Reason::closed);
+  const bool drains = options.stop && options.stop->load();
+  server->close(drains ? Reason::draining : Reason::closed);
   return status;
 }
 

@@ -4,15 +4,16 @@
 // that never blocks.
 // SPACE is the description of both spaces, in hex. A reset takes its first observation from
 // options["observation"], and its info from options["info"]. SIGTERM ends it in order.
-// MIRROR_LIMIT is its max_message_bytes.
+// MIRROR_LIMIT is its max_message_bytes, MIRROR_ENVS the number of environments in a batch.
 
 #include <csignal>
 
-#include "notation.hpp"
+#include "../conformance/notation.hpp"
 
 namespace {
 
 rlay::StopFlag stop{false};
+int envs = 0;  // 0: no batch
 
 rlay::Status mirror_step(const rlay::Value& action, rlay::Transition& transition, std::string& fault) {
   if (fault == "raise") {
@@ -34,6 +35,12 @@ rlay::Status mirror_step(const rlay::Value& action, rlay::Transition& transition
   }
   transition.observation = action;
   transition.reward = 0.5;
+  if (envs > 0) {
+    transition.reward = rlay::Value::array<double>(rlay::Shape{envs});
+    for (int i = 0; i < envs; ++i) transition.reward.data<double>()[i] = i;
+    transition.terminated = transition.truncated = rlay::Value::array<bool>(rlay::Shape{envs});
+    transition.terminated.data<bool>()[0] = true;
+  }
   return rlay::Status();
 }
 
@@ -87,6 +94,12 @@ int main(int count, char** arguments) {
   rlay::Environment mirror;
   mirror.observation_space = mirror.action_space = space.value();
   mirror.metadata.set("mirror", true);
+  if (const char* number = std::getenv("MIRROR_ENVS")) {
+    envs = std::atoi(number);
+    mirror.num_envs = static_cast<uint32_t>(envs);
+    mirror.vector = true;
+    mirror.autoreset_mode = "Disabled";
+  }
   mirror.reset = [](const rlay::ResetRequest& request, rlay::First& first) {
     if (const rlay::Value* observation = request.options.find("observation")) {
       first.observation = *observation;

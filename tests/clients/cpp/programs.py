@@ -46,7 +46,8 @@ def compiled(
     words = [compiler, f"-std={standard}", *WARNINGS, *PLAIN, *flags, f"-I{HERE}"]
     words += [] if link else ["-fsyntax-only"]
     digest = hashlib.sha256(" ".join([*words, os.fspath(source)]).encode())
-    for file in (HERE / "rlay.hpp", *sorted(source.parent.glob("*.[ch]pp"))):
+    parts = [*HERE.glob("conformance/*.[ch]pp"), *source.parent.glob("*.[ch]pp")]
+    for file in (HERE / "rlay.hpp", *sorted(parts)):
         digest.update(file.read_bytes())
     target = BUILD / f"{source.stem}-{digest.hexdigest()[:16]}"
     if target.exists():

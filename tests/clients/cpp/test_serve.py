@@ -310,3 +310,32 @@ def test_two_programs_of_one_name(serve):
         assert "has a server already" in second.stderr
         env.reset(options={"observation": BOX.sample()})
     first.wait()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_batch_is_served(serve, count):
+    """A program with several environments on one clock is a vector environment."""
+    child = serve(BOX, env={"MIRROR_ENVS": str(count)})
+    envs = rlay.ClientVectorEnv("mirror", num_envs=count, connect_timeout=20)
+    first = envs.observation_space.sample()
+    observations, _ = envs.reset(seed=3, options={"observation": first})
+    assert_identical(observations, first)
+    actions = envs.action_space.sample()
+    observations, rewards, terminations, truncations, _ = envs.step(actions)
+    assert_identical(observations, actions)
+    assert_identical(rewards, np.arange(count, dtype=np.float64))
+    assert_identical(terminations, np.arange(count) == 0)
+    assert_identical(truncations, np.zeros(count, bool))
+    envs.close()
+    child.wait()
+
+
+def test_batch_refuses_a_client_for_one(serve):
+    """``ClientEnv`` is told to be a ``ClientVectorEnv``."""
+    child = serve(BOX, env={"MIRROR_ENVS": "2"})
+    with pytest.raises(rlay.RLayError, match="ClientVectorEnv"):
+        rlay.ClientEnv("mirror", connect_timeout=20)
+    envs = rlay.ClientVectorEnv("mirror", num_envs=2, connect_timeout=20)
+    envs.reset(options={"observation": envs.observation_space.sample()})
+    envs.close()
+    child.wait()

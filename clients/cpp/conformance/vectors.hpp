@@ -1,33 +1,54 @@
-// Writes and reads every vector of tests/conformance/vectors: `vectors DIRECTORY`.
-//
-// One line for each vector that is wrong; the exit code says whether there was one. The
-// last line counts what was compared.
+// Writes and reads every vector of tests/conformance/vectors. One line for each vector, as
+// clients/README.md has it.
+
+#pragma once
 
 #include <fstream>
 #include <sstream>
 
 #include "notation.hpp"
 
-namespace {
+namespace vectors {
 
 using namespace rlay;
 using namespace rlay::detail;
 
-int failures = 0;
-int compared = 0;
+inline std::string problem;  // of the vector that is being compared
 
-void fail(const std::string& what, const std::string& name, const std::string& why) {
-  ++failures;
-  std::printf("%s, %s: %s\n", what.c_str(), name.c_str(), why.c_str());
+inline void fail(const std::string& what, const std::string&, const std::string& why) {
+  if (problem.empty()) problem = what + ": " + why;
 }
 
-void same(const std::string& what, const std::string& name, const std::string& ours,
+/// Says how a vector fared, at the end of its scope.
+class Line {
+ public:
+  Line(const char* file, const rlay::Value& vector) : id_(std::string(file) + "/" + vector.find("name")->text()) {
+    problem.clear();
+  }
+  ~Line() {
+    if (!reason_.empty()) {
+      std::printf("unsupported\t%s\t%s\n", id_.c_str(), reason_.c_str());
+    } else if (problem.empty()) {
+      std::printf("ok\t%s\n", id_.c_str());
+    } else {
+      std::printf("fail\t%s\t%s\n", id_.c_str(), problem.c_str());
+    }
+  }
+  Line(const Line&) = delete;
+  Line& operator=(const Line&) = delete;
+  void unsupported(const char* reason) { reason_ = reason; }
+
+ private:
+  std::string id_;
+  std::string reason_;
+};
+
+inline void same(const std::string& what, const std::string& name, const std::string& ours,
           const std::string& theirs) {
-  ++compared;
-  if (ours != theirs) fail(what, name, "\n  ours   " + ours + "\n  theirs " + theirs);
+  if (ours != theirs) fail(what, name, "ours " + ours + ", theirs " + theirs);
 }
 
-void same(const std::string& what, const std::string& name, const Value& ours, const Value& theirs) {
+inline void same(const std::string& what, const std::string& name, const Value& ours, const Value& theirs) {
   const auto text = [](const Value& value) {
     Bytes bytes;
     const Status status = ValueEncoder(bytes, true).encode(value);
@@ -37,12 +58,12 @@ void same(const std::string& what, const std::string& name, const Value& ours, c
   if (ours != theirs) fail(what, name, "the same bytes, but another value");
 }
 
-bool fine(const std::string& what, const std::string& name, const Status& status) {
+inline bool fine(const std::string& what, const std::string& name, const Status& status) {
   if (!status) fail(what, name, status.message());
   return status.ok();
 }
 
-Value load(const std::string& directory, const char* file) {
+inline Value load(const std::string& directory, const char* file) {
   std::ifstream stream(directory + "/" + file);
   std::stringstream text;
   text << stream.rdbuf();
@@ -53,7 +74,7 @@ Value load(const std::string& directory, const char* file) {
   return Json::parse(text.str());
 }
 
-const std::vector<Value>& group(const Value& file, const char* name) {
+inline const std::vector<Value>& group(const Value& file, const char* name) {
   const Value* found = file.find(name);
   if (!found || found->size() == 0) {
     std::fprintf(stderr, "there are no vectors %s\n", name);
@@ -62,7 +83,7 @@ const std::vector<Value>& group(const Value& file, const char* name) {
   return found->items();
 }
 
-const Value& at(const Value& map, const char* key) {
+inline const Value& at(const Value& map, const char* key) {
   const Value* found = map.find(key);
   if (!found) {
     std::fprintf(stderr, "a vector lacks %s\n", key);
@@ -71,13 +92,13 @@ const Value& at(const Value& map, const char* key) {
   return *found;
 }
 
-uint64_t id_of(const Value& vector, const char* key) {
+inline uint64_t id_of(const Value& vector, const char* key) {
   return std::strtoull(at(vector, key).text().c_str(), nullptr, 16);
 }
 
 // --- values, numbers, spaces ----------------------------------------------------------
 
-void check_value(const Value& vector, bool big_integers) {
+inline void check_value(const Value& vector, bool big_integers) {
   const std::string& name = at(vector, "name").text();
   const Value value = from_notation(at(vector, "value"));
   const std::string& hex = at(vector, "hex").text();
@@ -95,23 +116,30 @@ void check_value(const Value& vector, bool big_integers) {
   }
 }
 
-void check_values(const std::string& directory) {
+inline void check_values(const std::string& directory) {
   const Value file = load(directory, "values.json");
-  for (const Value& vector : group(file, "values")) check_value(vector, false);
-  for (const Value& vector : group(file, "in a RESET only")) check_value(vector, true);
+  for (const Value& vector : group(file, "values")) {
+    const Line verdict("values", vector);
+    check_value(vector, false);
+  }
+  for (const Value& vector : group(file, "in a RESET only")) {
+    const Line verdict("values", vector);
+    check_value(vector, true);
+  }
   for (const Value& vector : group(file, "refused")) {
+    const Line verdict("values", vector);
     const Bytes bytes = from_hex(at(vector, "hex").text());
     Value read;
-    ++compared;
-    if (ValueDecoder(bytes.data(), bytes.size()).whole(read)) {
+      if (ValueDecoder(bytes.data(), bytes.size()).whole(read)) {
       fail("value refused", at(vector, "name").text(), at(vector, "why").text());
     }
   }
 }
 
-void check_numbers(const std::string& directory) {
+inline void check_numbers(const std::string& directory) {
   const Value file = load(directory, "numbers.json");
   for (const Value& vector : group(file, "numbers")) {
+    const Line verdict("numbers", vector);
     const std::string& name = at(vector, "name").text();
     const Value value = from_notation(at(vector, "value"));
     uint8_t cell[8];
@@ -125,9 +153,10 @@ void check_numbers(const std::string& directory) {
   }
 }
 
-void check_spaces(const std::string& directory) {
+inline void check_spaces(const std::string& directory) {
   const Value file = load(directory, "spaces.json");
   for (const Value& vector : group(file, "spaces")) {
+    const Line verdict("spaces", vector);
     const std::string& name = at(vector, "name").text();
     const Value description = from_notation(at(vector, "description"));
     auto space = Space::parse(description);
@@ -174,7 +203,7 @@ struct Subject {
   Value said(const char* key) const { return from_notation(at(says, key)); }
 };
 
-bool prepare(const Value& vector, bool decision, Subject& it) {
+inline bool prepare(const Value& vector, bool decision, Subject& it) {
   it.name = at(vector, "name").text();
   auto space = Space::parse(from_notation(at(vector, "space")));
   if (!fine("message", it.name, space.status())) return false;
@@ -224,7 +253,7 @@ struct Bench final : Carrier {
   Status check() override { return Status(); }
 };
 
-Status write_report(ReportWriter& writer, const std::string& kind, const Subject& it, Draft& draft) {
+inline Status write_report(ReportWriter& writer, const std::string& kind, const Subject& it, Draft& draft) {
   if (kind == "READY") return writer.ready(draft);
   if (kind == "RESET_RESULT") return writer.reset_result(draft, First{it.said("observation"), it.said("info")});
   if (kind == "TRANSITION") {
@@ -236,7 +265,7 @@ Status write_report(ReportWriter& writer, const std::string& kind, const Subject
                                    .with_remote(it.said("type").text(), it.said("traceback").text()));
 }
 
-Status write_decision(const DecisionWriter& writer, const std::string& kind, const Subject& it, Draft& draft) {
+inline Status write_decision(const DecisionWriter& writer, const std::string& kind, const Subject& it, Draft& draft) {
   if (kind == "RESET") {
     return writer.reset(draft, ResetRequest{it.said("seed"), it.said("options"), it.said("mask")});
   }
@@ -251,7 +280,7 @@ Status write_decision(const DecisionWriter& writer, const std::string& kind, con
   return writer.close(draft, static_cast<Reason>(it.said("reason").integer()));
 }
 
-void check_written(const Value& vector, bool decision, const Subject& it) {
+inline void check_written(const Value& vector, bool decision, const Subject& it) {
   const std::string& kind = at(vector, "kind").text();
   Bench bench(1 << 20, vector);
   ReportWriter reports(it.agreement, true, true);
@@ -280,7 +309,7 @@ void check_written(const Value& vector, bool decision, const Subject& it) {
        at(vector, "payload").text());
 }
 
-void check_read(const Value& vector, const Subject& it, const Message& message) {
+inline void check_read(const Value& vector, const Subject& it, const Message& message) {
   const std::string& kind = at(vector, "kind").text();
   const std::string what = "message read";
   const auto said = [&](const char* key, const Value& value) { same(what, it.name + "." + key, value, it.said(key)); };
@@ -332,11 +361,12 @@ void check_read(const Value& vector, const Subject& it, const Message& message) 
   }
 }
 
-void check_messages(const std::string& directory) {
+inline void check_messages(const std::string& directory) {
   const Value decisions = load(directory, "decisions.json");
   const Value reports = load(directory, "reports.json");
   for (const bool decision : {true, false}) {
     for (const Value& vector : group(decision ? decisions : reports, decision ? "decisions" : "reports")) {
+      const Line verdict(decision ? "decisions" : "reports", vector);
       Subject it;
       if (!prepare(vector, decision, it)) continue;
       check_written(vector, decision, it);
@@ -345,9 +375,10 @@ void check_messages(const std::string& directory) {
   }
 }
 
-void check_parts(const std::string& directory) {
+inline void check_parts(const std::string& directory) {
   const Value file = load(directory, "parts.json");
   for (const Value& vector : group(file, "parts")) {
+    const Line verdict("parts", vector);
     Subject it;
     if (!prepare(vector, false, it)) continue;
     const auto capacity = static_cast<size_t>(at(vector, "capacity").integer());
@@ -386,9 +417,10 @@ void check_parts(const std::string& directory) {
   }
 }
 
-void check_greetings(const std::string& directory) {
+inline void check_greetings(const std::string& directory) {
   const Value file = load(directory, "greetings.json");
   for (const Value& vector : group(file, "greetings")) {
+    const Line verdict("greetings", vector);
     const std::string& name = at(vector, "name").text();
     const std::string& kind = at(vector, "kind").text();
     const Bytes bytes = from_hex(at(vector, "hex").text());
@@ -431,7 +463,7 @@ void check_greetings(const std::string& directory) {
 }
 
 #if RLAY_MAPPED_FILES
-Bytes file_of(const Value& image) {
+inline Bytes file_of(const Value& image) {
   Bytes bytes(static_cast<size_t>(at(image, "size").integer()));
   const Value& lines = at(image, "lines");
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -441,14 +473,15 @@ Bytes file_of(const Value& image) {
   return bytes;
 }
 
-const char* state_name(EndState state) {
+inline const char* state_name(EndState state) {
   constexpr const char* names[] = {"ABSENT", "ALIVE", "LINK_DOWN", "LOST", "CLOSED"};
   return names[static_cast<size_t>(state)];
 }
 
-void check_slots(const std::string& directory) {
+inline void check_slots(const std::string& directory) {
   const Value file = load(directory, "slots.json");
   for (const Value& vector : group(file, "slots")) {
+    const Line verdict("slots", vector);
     const std::string& name = at(vector, "name").text();
     const Value& says = at(vector, "says");
     const Value& files = at(vector, "files");
@@ -463,7 +496,24 @@ void check_slots(const std::string& directory) {
       same("state", name, state_name(ours.state()), at(line, "state").text());
       same("capabilities", name, std::to_string(ours.capabilities()),
            std::to_string(at(line, "capabilities").integer()));
+      constexpr const char* holders[] = {"NOBODY", "PROCESS", "BRIDGE"};
+      constexpr const char* bells[] = {"POLL", "FUTEX", "FIFO"};
+      constexpr const char* reasons[] = {"NONE",           "CLOSED",   "DRAINING", "ENVIRONMENT_EXITED",
+                                         "PROTOCOL_ERROR", "REPLACED", "VANISHED", "LINK_DOWN"};
+      same("holder", name, holders[static_cast<size_t>(ours.holder())], at(line, "holder").text());
+      same("bell", name, bells[static_cast<size_t>(ours.bell())], at(line, "bell").text());
+      same("reason", name, reasons[static_cast<size_t>(ours.reason())], at(line, "reason").text());
+      const std::string who = "process " + std::to_string(at(line, "pid").integer()) + " (" +
+                              at(line, "program").text() + ")";
+      same("who", name, ours.who(), who);
     }
+    uint64_t ids[2];
+    std::memcpy(ids, header.data() + 40, sizeof ids);
+    if (ids[0] != id_of(says, "incarnation") || ids[1] != id_of(says, "session")) fail("ids", name, "other ones");
+    const auto generation = static_cast<uint32_t>(at(says, "generation").integer());
+    same("generation", name, std::to_string(word_at(header.data(), 36).load()), std::to_string(generation));
+    same("sessions", name, std::to_string(word_at(header.data(), 56).load()),
+         std::to_string(at(says, "sessions").integer()));
     const auto words = [&](const char* which, const Slot& slot) {
       const Value& line = at(at(says, "slots"), which);
       same("published", name, std::to_string(slot.published().load()), std::to_string(at(line, "published").integer()));
@@ -471,6 +521,18 @@ void check_slots(const std::string& directory) {
     };
     words("greeting, client to server", request_greeting(header.data()));
     words("greeting, server to client", reply_greeting(header.data()));
+    const Value* image = files.find("slots." + std::to_string(generation));
+    if (!image) continue;
+    Bytes slots = file_of(*image);
+    Mapping mapping(slots.data(), slots.size());
+    auto geometry = SlotGeometry::read(mapping, generation, name);
+    mapping.release();  // it is no mapping: nothing is to be unmapped
+    if (!fine("slots", name, geometry.status())) continue;
+    words("request", geometry.value().request(slots.data()));
+    words("reply", geometry.value().reply(slots.data()));
+    Bytes again(64);
+    geometry.value().write(again.data(), generation);
+    same("head of slots", name, to_hex(again.data(), 64), to_hex(slots.data(), 64));
   }
 }
 #endif
@@ -478,7 +540,7 @@ void check_slots(const std::string& directory) {
 // --- frames ---------------------------------------------------------------------------
 
 /// Reads the frames in some bytes: an error where one is refused.
-Status read_frames(const Bytes& bytes, std::vector<std::pair<Frame, Bytes>>& found) {
+inline Status read_frames(const Bytes& bytes, std::vector<std::pair<Frame, Bytes>>& found) {
   size_t offset = 0;
   while (bytes.size() - offset >= frame_header_bytes) {
     Frame frame;
@@ -496,15 +558,14 @@ Status read_frames(const Bytes& bytes, std::vector<std::pair<Frame, Bytes>>& fou
   return Status();
 }
 
-std::string frame_bytes(Frame frame, const Bytes& body) {
+inline std::string frame_bytes(Frame frame, const Bytes& body) {
   if (frame.flags & frame_flag_crc) frame.body_crc = crc32(body.data(), body.size());
   seal(frame);
   return to_hex(reinterpret_cast<const uint8_t*>(&frame), sizeof frame) + to_hex(body.data(), body.size());
 }
 
-void check_link_greeting(const Value& vector) {
+inline void check_link_greeting(const Value& vector) {
   const std::string& name = at(vector, "name").text();
-  if (!at(vector, "certificate").text().empty()) return;  // this client speaks no TLS
   std::vector<std::pair<Frame, Bytes>> frames;
   for (const char* key : {"HELLO", "CHALLENGE", "PROOF", "WELCOME"}) {
     if (!fine("greeting of a link", name, read_frames(from_hex(at(vector, key).text()), frames))) return;
@@ -537,9 +598,10 @@ void check_link_greeting(const Value& vector) {
   }
 }
 
-void check_frames(const std::string& directory) {
+inline void check_frames(const std::string& directory) {
   const Value file = load(directory, "frames.json");
   for (const Value& vector : group(file, "frames")) {
+    const Line verdict("frames", vector);
     const std::string& name = at(vector, "name").text();
     const Bytes body = from_hex(at(vector, "body").text());
     std::vector<std::pair<Frame, Bytes>> found;
@@ -559,20 +621,24 @@ void check_frames(const std::string& directory) {
     same("frame written", name, frame_bytes(again, body), at(vector, "hex").text());
   }
   for (const Value& vector : group(file, "refused")) {
+    const Line verdict("frames", vector);
     std::vector<std::pair<Frame, Bytes>> found;
-    ++compared;
-    if (read_frames(from_hex(at(vector, "hex").text()), found)) {
+      if (read_frames(from_hex(at(vector, "hex").text()), found)) {
       fail("frame refused", at(vector, "name").text(), at(vector, "why").text());
     }
   }
-  for (const Value& vector : group(file, "greetings")) check_link_greeting(vector);
+  for (const Value& vector : group(file, "greetings")) {
+    Line verdict("frames", vector);
+    if (!at(vector, "certificate").text().empty()) {
+      verdict.unsupported("this client speaks no TLS");
+    } else {
+      check_link_greeting(vector);
+    }
+  }
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
-  if (count != 2) return 2;
-  const std::string directory = arguments[1];
+/// Compares every vector of a directory.
+inline void compare(const std::string& directory) {
   check_values(directory);
   check_numbers(directory);
   check_spaces(directory);
@@ -583,6 +649,6 @@ int main(int count, char** arguments) {
 #if RLAY_MAPPED_FILES
   check_slots(directory);
 #endif
-  std::printf("%d compared, %d failures\n", compared, failures);
-  return failures ? 1 : 0;
 }
+
+}  // namespace vectors
