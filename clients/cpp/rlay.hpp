@@ -3393,7 +3393,8 @@ struct EnvironmentFacts {
   std::string autoreset_mode = "NextStep";
 
   std::string render_mode;        // empty: none
-  Value metadata = Value::map();  // as Gymnasium's: render_modes, render_fps
+  /// As Gymnasium's: render_modes (added where it is missing), render_fps.
+  Value metadata = Value::map();
   Value spec;                     // nil, or a map: id, reward_threshold, ...
 
   /// Returns a frame.
@@ -3420,6 +3421,11 @@ inline Facts pack_facts(const EnvironmentFacts& it, bool answers) {
   facts.batch.vector = it.vector || it.num_envs > 1;
   facts.batch.num_envs = it.num_envs;
   facts.metadata = it.metadata;
+  if (!facts.metadata.find("render_modes")) {
+    Value modes = Value::list();
+    if (!it.render_mode.empty()) modes.push_back(it.render_mode);
+    facts.metadata.set("render_modes", std::move(modes));
+  }
   facts.spec = it.spec;
   if (!it.render_mode.empty()) facts.render_mode = it.render_mode;
   if (facts.batch.vector && answers) facts.autoreset_mode = it.autoreset_mode;
