@@ -1,6 +1,7 @@
 """The single header: made from its parts, compiled, and held against the vectors."""
 
 import json
+import re
 import runpy
 import subprocess
 
@@ -89,3 +90,13 @@ def test_vector_that_is_wrong_is_noticed(tmp_path):
     assert [name for name, said in found.items() if said[0] == "fail"] == [
         "values/true"
     ]
+
+
+def test_bytes_that_are_wrong_are_refused_in_order():
+    """Golden bytes cut anywhere, or changed, end in a status and not in a crash."""
+    program = compiled(HERE / "tests" / "hostile.cpp", *SANITIZED)
+    code, text = run(program, VECTORS)
+    assert code == 0, text
+    read, refused = (int(word) for word in re.findall(r"\d+", text))
+    assert read > 1000
+    assert refused > 10_000
