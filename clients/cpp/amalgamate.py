@@ -10,6 +10,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SINGLE = HERE / "rlay.hpp"
+# The plugin is installed by copying its folder, so it has the header in it.
+PLUGIN = HERE.parent / "unreal" / "RLay" / "Source" / "ThirdParty" / "RLay" / "rlay.hpp"
 _INCLUDE = re.compile(r'#include "([a-z_]+\.hpp)"\n')
 _HEAD = """\
 // The single header of RLay for C++17, made from src/ by amalgamate.py: change those.
@@ -42,9 +44,10 @@ def main(arguments: list[str]) -> int:
     """Write the header, or compare it with what is there."""
     text = amalgamated()
     if "--check" not in arguments:
-        SINGLE.write_text(text)
+        for path in (SINGLE, PLUGIN):
+            path.write_text(text)
         return 0
-    if SINGLE.read_text() == text:
+    if all(path.read_text() == text for path in (SINGLE, PLUGIN)):
         return 0
     sys.stderr.write("rlay.hpp is not what src/ gives: run clients/cpp/amalgamate.py\n")
     return 1

@@ -47,6 +47,7 @@ def compiled(
     words += [] if link else ["-fsyntax-only"]
     digest = hashlib.sha256(" ".join([*words, os.fspath(source)]).encode())
     parts = [*HERE.glob("conformance/*.[ch]pp"), *source.parent.glob("*.[ch]pp")]
+    parts += [path for path in HERE.parent.glob("unreal/**/*.*") if path.is_file()]
     for file in (HERE / "rlay.hpp", *sorted(parts)):
         digest.update(file.read_bytes())
     target = BUILD / f"{source.stem}-{digest.hexdigest()[:16]}"
