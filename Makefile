@@ -24,7 +24,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 IN_GYMNASIUM := -m "not optional_environments"
 
 .PHONY: help venv demo test check test-main test-floor test-examples test-envs test-docker \
-	test-faults fuzz fix bench bench-peers compare clean
+	test-clients test-faults fuzz fix bench bench-peers compare clean
 .NOTPARALLEL:
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make test-floor     the environments' tests at gymnasium $(GYMNASIUM_FLOOR)"
 	@echo "make test-examples  the examples, with torch and Stable-Baselines3"
 	@echo "make test-envs      ALE, MiniGrid, NLE and ViZDoom (not part of make test)"
+	@echo "make test-clients   the clients in other languages (not part of make test)"
 	@echo "make test-docker    docker/ with a Docker engine (not part of make test)"
 	@echo "make test-faults    the faults of docs/guarantees.md, with a table of them"
 	@echo "make fuzz           looks for bytes that make a fault, SECONDS for each target"
@@ -113,6 +114,13 @@ test-envs: .venv-envs/test.stamp
 test-faults: .venv/test.stamp
 	.venv/bin/python $(PYTEST) $(SIDE_BY_SIDE) -p tests.support.fault_table \
 		-m "fault and not docker"
+
+# Every client of clients/conformance/clients.toml through the same cases: one table. What
+# a client needs beside these programs it says in that file; a missing one is a reason there.
+test-clients: .venv/test.stamp
+	@mkdir -p results
+	.venv/bin/python $(PYTEST) -m clients tests/clients
+	.venv/bin/python -m clients.conformance --json results/clients.json
 
 # Skipped where Docker cannot be had; where CI is set, that is a failure.
 test-docker: .venv/test.stamp
