@@ -70,11 +70,14 @@ def _pack(key: str, field: Any) -> Any:
 
 
 def _from_noted(field: Any) -> Any:
-    if isinstance(field, dict) and not (
-        len(field) == 1 and next(iter(field)).startswith("$")
-    ):
-        return {key: from_json(value) for key, value in field.items()}
-    return from_json(field)
+    """Return a field with the notations within it replaced."""
+    if isinstance(field, list):
+        return [_from_noted(item) for item in field]
+    if not isinstance(field, dict):
+        return field
+    if len(field) == 1 and next(iter(field)).startswith("$"):
+        return from_json(field)
+    return {key: _from_noted(value) for key, value in field.items()}
 
 
 def run_vectors(client: Client, directory: Path) -> dict[str, tuple[str, str]]:
