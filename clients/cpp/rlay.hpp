@@ -3669,6 +3669,24 @@ class Descriptor {
 
 namespace rlay::detail {
 
+/// How many forks lie between this process and the one that began; 0 where there are none.
+inline uint32_t fork_generation() {
+#if RLAY_MAPPED_FILES
+  return ForkGuard::generation();
+#else
+  return 0;
+#endif
+}
+
+inline Status forked_error() {
+  return Status(Code::misuse,
+                "this end of a channel belongs to the parent process: make one of its own in the child");
+}
+
+}  // namespace rlay::detail
+
+namespace rlay::detail {
+
 /// Whether a channel may have this name.
 inline bool is_channel_name(std::string_view name) {
   const auto plain = [](char c) {
@@ -4296,6 +4314,7 @@ class SlotSession {
     limit_bytes_ = limit_bytes;
     count_ = outgoing_.published().load(std::memory_order_relaxed) & ~1U;
     parts_ = 0;
+    forks_ = fork_generation();
   }
   /// Sets the ids that every message carries from now on.
   void stamp(uint64_t incarnation, uint64_t session) {
@@ -4326,6 +4345,8 @@ class SlotSession {
 
   /// Publishes a draft; a large one goes in parts, each of which is awaited.
   Status send(uint32_t sequence, const Draft& draft, Deadline& deadline) {
+    // A process that the environment forked must not answer in its parent's place.
+    if (fork_generation() != forks_) return forked_error();
     if (draft.overflow.empty()) {
       put_header(sequence, draft, 0, 1, draft.size, 0);
       publish(sequence);
@@ -4528,6 +4549,7 @@ class SlotSession {
   uint64_t session_ = 0;
   bool check_ids_ = false;
   uint32_t count_ = 0;
+  uint32_t forks_ = 0;
 
   MessageHeader first_;
   uint32_t parts_ = 0;  // of the message that comes in parts, 0 where none does
@@ -4807,7 +4829,7 @@ class MappedCarrier final : public Carrier {
     probe_ = std::move(probe);
     line_ = EndLine(files->header.data(), peer_end);
     down_since_ns_ = 0;
-    generation_ = ForkGuard::generation();
+    generation_ = fork_generation();
   }
   /// For a session: how to look depends on who holds the other end.
   void begin_session() {
@@ -4861,7 +4883,7 @@ class MappedCarrier final : public Carrier {
   }
 
   Status check() override {
-    if (files_ == nullptr || ForkGuard::generation() != generation_) return forked();
+    if (files_ == nullptr || fork_generation() != generation_) return forked_error();
     const EndState state = line_.state();
     if (state == EndState::closed) return closed();
     if (state == EndState::lost) {
@@ -4880,9 +4902,6 @@ class MappedCarrier final : public Carrier {
   }
 
  private:
-  static Status forked() {
-    return Status(Code::misuse, "this end of a channel belongs to the parent process: make one in the child");
-  }
   std::string who() const {
     return std::string("the ") + name_of(peer_end_) + " of channel " + quoted(files_->name);
   }

@@ -89,3 +89,21 @@ class Descriptor {
 }  // namespace rlay::detail
 
 #endif  // RLAY_MAPPED_FILES
+
+namespace rlay::detail {
+
+/// How many forks lie between this process and the one that began; 0 where there are none.
+inline uint32_t fork_generation() {
+#if RLAY_MAPPED_FILES
+  return ForkGuard::generation();
+#else
+  return 0;
+#endif
+}
+
+inline Status forked_error() {
+  return Status(Code::misuse,
+                "this end of a channel belongs to the parent process: make one of its own in the child");
+}
+
+}  // namespace rlay::detail

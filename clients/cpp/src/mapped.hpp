@@ -112,7 +112,7 @@ class MappedCarrier final : public Carrier {
     probe_ = std::move(probe);
     line_ = EndLine(files->header.data(), peer_end);
     down_since_ns_ = 0;
-    generation_ = ForkGuard::generation();
+    generation_ = fork_generation();
   }
   /// For a session: how to look depends on who holds the other end.
   void begin_session() {
@@ -166,7 +166,7 @@ class MappedCarrier final : public Carrier {
   }
 
   Status check() override {
-    if (files_ == nullptr || ForkGuard::generation() != generation_) return forked();
+    if (files_ == nullptr || fork_generation() != generation_) return forked_error();
     const EndState state = line_.state();
     if (state == EndState::closed) return closed();
     if (state == EndState::lost) {
@@ -185,9 +185,6 @@ class MappedCarrier final : public Carrier {
   }
 
  private:
-  static Status forked() {
-    return Status(Code::misuse, "this end of a channel belongs to the parent process: make one in the child");
-  }
   std::string who() const {
     return std::string("the ") + name_of(peer_end_) + " of channel " + quoted(files_->name);
   }

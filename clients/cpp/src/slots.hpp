@@ -66,6 +66,7 @@ class SlotSession {
     limit_bytes_ = limit_bytes;
     count_ = outgoing_.published().load(std::memory_order_relaxed) & ~1U;
     parts_ = 0;
+    forks_ = fork_generation();
   }
   /// Sets the ids that every message carries from now on.
   void stamp(uint64_t incarnation, uint64_t session) {
@@ -96,6 +97,8 @@ class SlotSession {
 
   /// Publishes a draft; a large one goes in parts, each of which is awaited.
   Status send(uint32_t sequence, const Draft& draft, Deadline& deadline) {
+    // A process that the environment forked must not answer in its parent's place.
+    if (fork_generation() != forks_) return forked_error();
     if (draft.overflow.empty()) {
       put_header(sequence, draft, 0, 1, draft.size, 0);
       publish(sequence);
@@ -298,6 +301,7 @@ class SlotSession {
   uint64_t session_ = 0;
   bool check_ids_ = false;
   uint32_t count_ = 0;
+  uint32_t forks_ = 0;
 
   MessageHeader first_;
   uint32_t parts_ = 0;  // of the message that comes in parts, 0 where none does

@@ -14,6 +14,7 @@ namespace {
 
 rlay::StopFlag stop{false};
 int envs = 0;  // 0: no batch
+bool forked = false;
 
 rlay::Status mirror_step(const rlay::Value& action, rlay::Transition& transition, std::string& fault) {
   if (fault == "raise") {
@@ -29,6 +30,17 @@ rlay::Status mirror_step(const rlay::Value& action, rlay::Transition& transition
   if (fault == "huge") {
     fault.clear();
     transition.info["huge"] = std::string(3'000'000, 'x');
+  }
+  if (fault == "fork") {
+    fault.clear();
+    if (::fork() == 0) {  // a child that outlives its parent, and answers nobody
+      rlay::detail::sleep_ns(3 * rlay::detail::ns_per_s);
+      std::_Exit(0);
+    }
+  }
+  if (fault == "fork and go on") {
+    fault.clear();
+    if (::fork() == 0) forked = true;  // a child that comes back, and would answer too
   }
   if (fault == "hang") {
     while (true) rlay::detail::sleep_ns(rlay::detail::ns_per_s);
@@ -142,7 +154,7 @@ int main(int count, char** arguments) {
     options.stop = &stop;
     options.max_message_bytes = limit;
     options.log = [](const std::string& line) {
-      std::printf("%s\n", line.c_str());
+      std::printf("%s%s\n", forked ? "forked: " : "", line.c_str());
       std::fflush(stdout);
     };
     status = rlay::serve(mirror, options);
@@ -156,6 +168,7 @@ int main(int count, char** arguments) {
     status = backend.open(mirror, options);
     if (status) status = how == "poll" ? poll_for_ever(backend, mirror, sessions) : backend.run(mirror, sessions);
   }
+  if (forked) std::_Exit(status.code() == rlay::Code::misuse ? 0 : 5);
   if (status || status.code() == rlay::Code::stopped) return 0;
   std::fprintf(stderr, "%s\n", status.message().c_str());
   return 1;

@@ -219,3 +219,36 @@ def test_way_that_is_not_offered_is_named(mirror, children):
     child = children.start_command(words)
     child.wait(exit_code=1)
     assert "run a bridge on this machine" in child.stderr
+
+
+@pytest.mark.parametrize("how", ["serve", "run", "poll"])
+def test_mapped_program_is_reached_through_a_bridge(mirror, children, bridge, how):
+    """The program maps its channel, the bridge holds the other end: a FIFO is rung."""
+    description = encode_space(describe(IMAGE)).hex()
+    child = children.start_command([mirror, "mirror", description, "1", how])
+    with algorithm(how, bridge, mapped=False) as env:
+        env.reset(options={"observation": IMAGE.sample()})
+        for _ in range(20):
+            action = IMAGE.sample()
+            assert_identical(env.step(action)[0], action)
+        env.fault("raise")
+        with pytest.raises(rlay.RemoteEnvError):
+            env.step(action)
+    child.wait()
+
+
+@pytest.mark.parametrize("how", ["serve", "run"])
+def test_mapped_program_outlives_its_bridge(mirror, children, bridge, how):
+    """A bridge that is killed is a pause for the program: the next one goes on."""
+    description = encode_space(describe(BOX)).hex()
+    child = children.start_command([mirror, "mirror", description, "1", how])
+    with algorithm(how, bridge, mapped=False) as env:
+        env.reset(options={"observation": BOX.sample()})
+        env.step(BOX.sample())
+        bridge.child.kill()
+        words = ["-m", "rlay", "bridge", "--listen", f"127.0.0.1:{bridge.port}"]
+        children.start_command([sys.executable, *words], forever=True)
+        for _ in range(5):
+            action = BOX.sample()
+            assert_identical(env.step(action)[0], action)
+    child.wait()

@@ -234,6 +234,36 @@ def test_program_that_ends_in_a_step_is_a_loss(serve):
     _serves_again(serve)
 
 
+def test_forked_child_keeps_nobody_alive(serve):
+    """A child that the environment forked has no lock: a killed parent is a loss."""
+    child = serve(BOX, sessions=0)
+    env = rlay.ClientEnv("mirror", connect_timeout=20)
+    env.reset(options={"observation": BOX.sample()})
+    env.fault("fork")
+    env.step(BOX.sample())
+    child.kill()
+    with pytest.raises(rlay.EnvLost):
+        env.step(BOX.sample())
+    env.close()
+    _serves_again(serve)
+
+
+def test_forked_child_answers_nobody(serve):
+    """A child that comes back into ``serve`` is refused; its parent goes on."""
+    child = serve(BOX)
+    with rlay.ClientEnv("mirror", connect_timeout=20) as env:
+        env.reset(options={"observation": BOX.sample()})
+        env.fault("fork and go on")
+        for _ in range(50):
+            action = BOX.sample()
+            assert_identical(env.step(action)[0], action)
+        wait_until(lambda: "forked:" in child.stdout, 10, "the child is refused")
+        env.step(BOX.sample())
+    child.wait()
+    (line,) = [x for x in child.stdout.splitlines() if x.startswith("forked:")]
+    assert "belongs to the parent process" in line
+
+
 def test_step_that_hangs_is_a_timeout(serve):
     """A step without an end is a StepTimeout."""
     child = serve(BOX, sessions=0)
