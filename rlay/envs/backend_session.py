@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 from rlay.envs.environment_end import AllowedNames, EnvironmentEnd, ReportOptions
 from rlay.errors import (
     ConnectTimeout,
+    DecodeError,
     ForkedError,
     MessageTooLarge,
     RemoteProtocolError,
@@ -76,7 +77,10 @@ class BackendSession:
                 self._not_new(sequence)
                 continue
             read_steady = request.steady
-            action = UNSTEADY if read_steady is None else read_steady()
+            try:
+                action = UNSTEADY if read_steady is None else read_steady()
+            except DecodeError:
+                action = UNSTEADY  # the long way finds it too, and answers
             if action is UNSTEADY:
                 if not reset_steadily(request, sequence):
                     respond(request)

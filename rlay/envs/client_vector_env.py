@@ -285,7 +285,9 @@ class ClientVectorEnv(RemoteVectorEnv):
             EnvLost: Environments are lost, and ``on_lane_lost`` is ``raise``; its
                 ``lanes`` says which.
             ConnectTimeout: Nothing came in the place of lost environments in time.
-            The errors of ``ClientEnv.step``, with a note of the lanes they concern.
+            The errors of ``ClientEnv.step``. Where there are several channels they have
+                a note of the lanes they concern, and :meth:`reset` comes next: the
+                other lanes have stepped.
         """
         if self._pending:
             self._check_not_pending()

@@ -62,9 +62,11 @@ class LaneVectorEnv(SyncVectorEnv):
         """Step or reset one environment; return its observation and its info."""
         mode = self.autoreset_mode
         if mode is not AutoresetMode.SAME_STEP and self._autoreset_envs[lane]:
-            assert mode is AutoresetMode.NEXT_STEP, (  # noqa: S101 - as Gymnasium
-                f"environment {lane} has ended: reset it (autoreset_mode is DISABLED)"
-            )
+            if mode is AutoresetMode.DISABLED:
+                raise AssertionError(
+                    f"environment {lane} has ended: reset it (autoreset_mode is "
+                    "DISABLED)"
+                )
             self._rewards[lane] = 0.0
             self._terminations[lane] = self._truncations[lane] = False
             return env.reset()
@@ -73,10 +75,10 @@ class LaneVectorEnv(SyncVectorEnv):
         self._terminations[lane] = terminated
         self._truncations[lane] = truncated
         if mode is AutoresetMode.SAME_STEP and (terminated or truncated):
-            # The info's arrays may be the simulator's own: the reset that follows
-            # writes into them.
-            final = {"final_obs": observation, "final_info": copy.deepcopy(info)}
-            infos[lane] = final
+            # Their arrays may be the simulator's own: the reset that follows writes
+            # into them.
+            final_obs, final_info = copy.deepcopy((observation, info))
+            infos[lane] = {"final_obs": final_obs, "final_info": final_info}
             return env.reset()
         return observation, info
 

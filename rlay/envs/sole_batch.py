@@ -4,9 +4,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.algorithm_link import Step
 from rlay.envs.attachments import Attachment
-from rlay.envs.client_link import ClientLink
 from rlay.envs.lanes import Transition
 from rlay.envs.sole_session import SoleSession
 from rlay.envs.vector_infos import InfoForm, listed_infos
@@ -18,7 +16,14 @@ class SoleBatch(SoleSession):
     def __init__(self, attachment: Attachment, mode: AutoresetMode) -> None:
         """Take over a session."""
         super().__init__(attachment, mode)
-        self.step = _compile_step(attachment.link, self._info_form)
+        self._step = attachment.link.compile_step()
+
+    def step(self, actions: Any) -> Transition:
+        """Step all lanes; see ``ClientVectorEnv.step``."""
+        transition: Transition = self._step(actions)
+        if transition[4]:
+            return _with_vector_infos(transition, self._info_form)
+        return transition
 
     def send(self, actions: Any) -> None:
         """Send a step, and wait for nothing."""
@@ -33,16 +38,6 @@ class SoleBatch(SoleSession):
     ) -> tuple[Any, dict[str, Any]]:
         observations, infos = self._link.reset(seed, options)
         return observations, _vector_infos(infos, self._info_form)
-
-
-def _compile_step(link: ClientLink, form: InfoForm) -> Step:
-    step = link.compile_step()
-
-    def step_all(actions: Any) -> Transition:
-        transition: Transition = step(actions)
-        return _with_vector_infos(transition, form) if transition[4] else transition
-
-    return step_all
 
 
 def _with_vector_infos(transition: Transition, form: InfoForm) -> Transition:

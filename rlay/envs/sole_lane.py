@@ -44,11 +44,11 @@ class SoleLane(SoleSession):
         self._step_link = attachment.link.compile_step()
         self._ended = False
         self._patience: Deadline | None = None
-        self.step = self._step
 
     # ------------------------------------------------------------------------ step
 
-    def _step(self, actions: Any) -> Transition:
+    def step(self, actions: Any) -> Transition:
+        """Step the lane; see ``ClientVectorEnv.step``."""
         (action,) = self._parts.of(actions)
         if self._ended and self.mode is not AutoresetMode.SAME_STEP:
             self._check_ended()

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.algorithm_link import Step
 from rlay.envs.attachments import Attachment
 from rlay.envs.faults import reset_needed
 from rlay.envs.lanes import Check, Transition
@@ -19,10 +18,7 @@ class SoleSession:
     Attributes:
         facts: What the backend said of its environments.
         mode: When ended environments start again.
-        step: Steps all lanes; see ``ClientVectorEnv.step``.
     """
-
-    step: Step
 
     def __init__(self, attachment: Attachment, mode: AutoresetMode) -> None:
         """Take over a session."""
@@ -43,6 +39,10 @@ class SoleSession:
     def over(self) -> bool:
         """Whether the session is over."""
         return self._link.over
+
+    def step(self, actions: Any) -> Transition:
+        """Step all lanes; see ``ClientVectorEnv.step``."""
+        raise NotImplementedError
 
     def send(self, actions: Any) -> None:
         """Send a step, and wait for nothing."""

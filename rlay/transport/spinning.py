@@ -107,9 +107,11 @@ class SpinGate:
     """
 
     __slots__ = (
+        "_looked_ns",
         "_penalty",
         "_policy",
         "_short_waits",
+        "_vain_long_looks",
         "_vain_looks",
         "budget_ns",
         "failures",
@@ -123,34 +125,37 @@ class SpinGate:
         self.budget_ns = policy.spin_ns
         self._penalty = _FIRST_PENALTY
         self._policy = policy
-        self._short_waits = 0
+        self._short_waits = self._vain_long_looks = 0
+        self._looked_ns = 0  # in vain, and not yet counted to a wait
         self._vain_looks = policy.vain_looks
 
     def slept(self, duration_ns: int) -> None:
         """Note how long the sleep was that followed a look, or the want of one."""
-        policy = self._policy
-        if policy.spin_ns + duration_ns >= policy.short_wait_ns:
+        waited_ns, self._looked_ns = self._looked_ns + duration_ns, 0
+        if waited_ns >= self._policy.short_wait_ns:
             self._short_waits = 0
             return
         self._short_waits += 1
         if self._short_waits >= _SHORT_WAITS and not self.skips:
-            self.budget_ns = policy.short_wait_ns
-            self.failures = 0
+            self.budget_ns = self._policy.short_wait_ns
 
     def _look_shortly(self) -> None:
-        self._short_waits = 0
+        self._short_waits = self._vain_long_looks = 0
         self.budget_ns = self._policy.spin_ns
 
     def paid(self) -> None:
         """Note that what was looked for came."""
-        self.failures = 0
+        self.failures = self._vain_long_looks = 0
         self._penalty = _FIRST_PENALTY
 
     def failed(self) -> None:
         """Note that it did not come in time."""
         self.failures += 1
-        if self.failures >= _VAIN_LONG_LOOKS and self.budget_ns > self._policy.spin_ns:
-            self._look_shortly()
+        self._looked_ns = self.budget_ns
+        if self.budget_ns > self._policy.spin_ns:
+            self._vain_long_looks += 1
+            if self._vain_long_looks >= _VAIN_LONG_LOOKS:
+                self._look_shortly()
         if self._vain_looks is not None and self.failures >= self._vain_looks:
             self.skips = min(self._penalty, _LAST_VAIN_PENALTY)
             self._penalty = min(2 * self._penalty, _LAST_VAIN_PENALTY)

@@ -5,9 +5,11 @@ The offender is one of RLay's own ends, made to say what it must not.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -60,6 +62,37 @@ def test_backend_answers_a_request_that_it_cannot_read(kind, payload, said):
         env.reset(seed=1)
         assert link_of(env) is not link
         env.step(1)
+
+
+class Switches(gymnasium.Env[Any, Any]):
+    """Its actions are three bools."""
+
+    observation_space: Any = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space: Any = spaces.Box(0, 1, (3,), np.bool_)
+
+    def reset(self, **_: Any) -> Any:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_backend_answers_a_steady_step_that_it_cannot_read(num_envs):
+    """A bool is a byte 0 or 1: the short way finds that, and the long way says so."""
+    action = np.zeros((num_envs, 3) if num_envs > 1 else 3, np.bool_)
+    with serving(Switches, name="x", num_envs=num_envs, sessions=None):
+        make: Any = rlay.ClientEnv if num_envs == 1 else rlay.ClientVectorEnv
+        with contextlib.closing(make("x", step_timeout=LIMIT_S)) as env:
+            env.reset()
+            link = env._link if num_envs == 1 else env._lanes._link
+            sequence = link._begin()
+            buffer = link.channel.outgoing[sequence & 1]
+            assert buffer.steady(action)
+            buffer.payload[0] = 2
+            link.channel.send(sequence)
+            with pytest.raises(rlay.RemoteProtocolError, match="bool"):
+                link.step_wait()
 
 
 def test_backend_drops_a_client_that_leaps_ahead_and_serves_the_next():

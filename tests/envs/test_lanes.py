@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.error import (
     AlreadyPendingCallError,
     InvalidAction,
@@ -332,6 +333,37 @@ def test_last_info_of_an_episode_is_what_it_was_when_it_ended():
     with channels(RewritingInfo, [1, 2]):
         remote = rlay.ClientVectorEnv("n", 3, autoreset_mode=mode)
         assert_same_calls(drive(remote, 30), expected)
+        remote.close()
+
+
+class LiveObservation(gymnasium.Env[Any, Any]):
+    """Returns one array, and counts the steps of an episode of three in it."""
+
+    observation_space: Any = spaces.Box(0, 3, (1,), np.float32)
+    action_space: Any = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self._live = np.zeros(1, np.float32)
+
+    def reset(self, **_: Any) -> Any:
+        self._live[:] = 0
+        return self._live, {}
+
+    def step(self, action: Any) -> Any:
+        self._live += 1
+        return self._live, 0.0, bool(self._live[0] == 3), False, {}
+
+
+@pytest.mark.parametrize("counts", [[1], [2], [1, 2]], ids=str)
+def test_last_observation_of_an_episode_is_what_it_was_when_it_ended(counts):
+    """In SAME_STEP; ``SyncVectorEnv`` itself returns what the reset made of it."""
+    with channels(LiveObservation, counts):
+        count = sum(counts)
+        remote = rlay.ClientVectorEnv("n", count, autoreset_mode="SameStep")
+        remote.reset()
+        for _ in range(3):
+            infos = remote.step(np.zeros(count, np.int64))[4]
+        assert [each.tolist() for each in infos["final_obs"]] == [[3.0]] * count
         remote.close()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -226,6 +228,34 @@ def test_last_observation_of_an_episode_is_kept_through_the_reset():
         remote.step(ACTIONS)
         remote.step(ACTIONS)
         assert_identical(infos["final_obs"][0], kept)
+
+
+def mapped(directory: Path) -> int:
+    """Return how many files of channels are mapped here."""
+    return Path("/proc/self/maps").read_text().count(str(directory))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it counts in /proc")
+def test_memory_goes_with_close_without_a_collector(channel_directory):
+    """No cycle of references holds the mapped slots."""
+
+    def round_trip() -> int:
+        remote = rlay.ClientVectorEnv("one", 1)
+        remote.reset(seed=1)
+        remote.step(ACTIONS)
+        remote.close()
+        return mapped(channel_directory)
+
+    gc.collect()
+    gc.disable()
+    try:
+        # The backend is in this process: it keeps the slots of its last client.
+        with serving(Lane, name="one", sessions=None):
+            after_one = round_trip()
+            round_trip()
+            assert round_trip() <= after_one
+    finally:
+        gc.enable()
 
 
 def test_lost_backend_is_told_with_its_lane_and_replaced_by_reset():

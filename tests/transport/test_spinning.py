@@ -134,8 +134,10 @@ SHORT_SLEEPS = (BUDGET_NS,) * spinning._SHORT_WAITS
 
 
 def _gate_after(*sleeps_ns, policy=SHORT):
+    """Return a gate after waits of which each began with a look in vain."""
     gate = SpinGate(policy)
     for sleep_ns in sleeps_ns:
+        gate.failed()
         gate.slept(sleep_ns)
     return gate
 
@@ -178,13 +180,36 @@ def test_gate_looks_as_before_after_one_long_yield():
     assert gate.budget_ns == BUDGET_NS
 
 
-def test_gate_counts_short_waits_whose_looks_were_in_vain():
-    """Each of them began with one."""
+def test_gate_counts_short_waits_without_a_look():
+    """A wait that was to go without one is a wait."""
     gate = SpinGate(SHORT)
     for sleep_ns in SHORT_SLEEPS:
-        gate.failed()
         gate.slept(sleep_ns)
     assert gate.budget_ns == SHORT.short_wait_ns
+
+
+def test_gate_does_not_take_the_sleep_after_a_longer_look_for_a_short_wait():
+    """A peer that takes a little longer each time is not looked for each time."""
+    gate = _gate_after(*SHORT_SLEEPS)
+    long_looks = 0
+    for _ in range(100):
+        long_looks += gate.budget_ns > BUDGET_NS
+        gate.failed()
+        gate.slept(SHORT.short_wait_ns + BUDGET_NS - gate.budget_ns)
+    assert long_looks == 2
+
+
+def test_gate_forgives_a_long_yield_though_short_sleeps_followed():
+    """A look that pays is what ends the penalty, whatever came between."""
+    gate = SpinGate(SHORT)
+    for _ in range(5):
+        gate.starved()
+        assert gate.skips == spinning._FIRST_PENALTY
+        gate.skips = 0
+        for sleep_ns in SHORT_SLEEPS:
+            gate.slept(sleep_ns)
+        assert gate.failures  # or waiting.py does not say that a look paid
+        gate.paid()
 
 
 def test_gate_of_a_policy_without_short_waits_keeps_its_budget():
