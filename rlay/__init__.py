@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Draining,
         EnvLost,
         ForkedError,
+        LaunchFailed,
         LinkDown,
         LocalProtocolError,
         MessageTooLarge,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
         StepTimeout,
         VersionMismatch,
     )
+    from rlay.processes.instances import Launch
+    from rlay.processes.launch import launch
 
     __version__: str
 
@@ -78,6 +81,8 @@ __all__ = [
     "Draining",
     "EnvLost",
     "ForkedError",
+    "Launch",
+    "LaunchFailed",
     "LinkDown",
     "LocalProtocolError",
     "MessageTooLarge",
@@ -97,6 +102,7 @@ __all__ = [
     "StepTimeout",
     "VersionMismatch",
     "__version__",
+    "launch",
     "spawn",
 ]
 
@@ -107,10 +113,12 @@ _MODULE_OF = {
     "ClientEnv": "rlay.envs.client_env",
     "ClientVectorEnv": "rlay.envs.client_vector_env",
     "Close": "rlay.envs.decisions",
+    "Launch": "rlay.processes.instances",
     "Reset": "rlay.envs.decisions",
     "ServerBackend": "rlay.envs.server_backend",
     "ServerEnv": "rlay.envs.server_env",
     "ServerVectorEnv": "rlay.envs.server_vector_env",
+    "launch": "rlay.processes.launch",
     "spawn": "rlay.envs.spawn",
 }
 

@@ -43,6 +43,7 @@ __all__ = [
     "Draining",
     "EnvLost",
     "ForkedError",
+    "LaunchFailed",
     "LinkDown",
     "LocalProtocolError",
     "MessageTooLarge",
@@ -207,6 +208,24 @@ class EnvLost(PeerLost):
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickle with ``executed``."""
         return type(self), (*self.args, self.executed)
+
+
+class LaunchFailed(EnvLost):
+    """A program that RLay was to start is of no use.
+
+    Attributes:
+        stage: How far it came: ``execute`` if it could not be executed, ``attach`` if
+            it ended before it attached to its channel.
+    """
+
+    def __init__(self, message: str, stage: str) -> None:
+        """Keep how far it came; no step was in flight."""
+        super().__init__(message, executed=False)
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle with ``stage``."""
+        return type(self), (*self.args, self.stage)
 
 
 class LinkDown(PeerLost):

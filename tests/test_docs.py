@@ -343,6 +343,7 @@ def test_error_is_in_the_troubleshooting_page(name):
         "ServerVectorEnv",
         "ServerBackend",
         "ClientBackend",
+        "launch",
         "spawn",
     ],
 )

@@ -24,6 +24,7 @@ RLayError(Exception)
     ChannelClosed(ChannelError)
   PeerLost(RLayError, ConnectionError)
     EnvLost(PeerLost)
+      LaunchFailed(EnvLost)
     LinkDown(PeerLost)
     SlowPeer(PeerLost)
   AuthError(RLayError)
@@ -104,6 +105,11 @@ COMPOSED = [
         errors.EnvLost("the backend died", executed=True),
         "the backend died",
         {"executed": True},
+    ),
+    (
+        errors.LaunchFailed("no such program", "execute"),
+        "no such program",
+        {"executed": False, "stage": "execute"},
     ),
     (
         errors.RemoteEnvError("ValueError", "bad action", "Traceback ..."),

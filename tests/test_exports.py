@@ -26,6 +26,8 @@ ENVIRONMENTS = {
     "Action": "rlay.envs.decisions",
     "Reset": "rlay.envs.decisions",
     "Close": "rlay.envs.decisions",
+    "Launch": "rlay.processes.instances",
+    "launch": "rlay.processes.launch",
     "spawn": "rlay.envs.spawn",
 }
 EXCEPTIONS = {

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "health": "rlay.cli.health:health",
     "inspect": "rlay.cli.inspect:inspect_",
     "ls": "rlay.cli.ls:ls",
+    "run": "rlay.cli.run:run",
     "serve": "rlay.cli.serve:serve",
     "token": "rlay.cli.token:token",
 }
@@ -44,6 +45,7 @@ def application() -> None:
     \b
     See it work:            rlay demo
     Serve an environment:   rlay serve CartPole-v1 --name cartpole
+    Run a game:             rlay run -- ./Game.x86_64
     Use it from Python:     env = rlay.ClientEnv("cartpole")
     Reach another machine:  rlay bridge --help
 

@@ -4,7 +4,7 @@ A step may need a reset first, for one of several reasons; a second thread and a
 forked child are turned away. The environments of one lane and of many share this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from gymnasium.error import ClosedEnvironmentError
@@ -20,7 +20,10 @@ from rlay.errors import (
     RLayError,
     StepTimeout,
 )
+from rlay.processes.instances import Launch
+from rlay.processes.launch import LaunchWish, prepared
 from rlay.processes.own_bridge import OwnBridge
+from rlay.transport.attaching import Directory
 from rlay.transport.forks import close_in_child
 
 Step = Callable[[Any], Any]
@@ -80,6 +83,7 @@ class AlgorithmEnd(Listening, Generic[S]):
     def _set_up(self, name: str, bridge: OwnBridge) -> None:
         self.name = name
         self._bridge = bridge
+        self._launch = Launch()
         self._link = None
         self._forked = False
         # Whether somebody uses it. A look, then a mark, with no call between them:
@@ -90,9 +94,27 @@ class AlgorithmEnd(Listening, Generic[S]):
         self._step = refuse("reset() was never called")
         close_in_child(self)
 
+    def _prepare(
+        self,
+        launch: LaunchWish | None,
+        name: str | Sequence[str],
+        directory: Directory,
+        instances: int | None = 1,
+    ) -> Launch:
+        """Return what ``launch=`` stands for, once the bridge of ``listen=`` runs."""
+        self._launch = prepared(
+            launch,
+            name,
+            directory,
+            instances=instances,
+            address=self._bridge.address,
+        )
+        return self._launch
+
     def _after_failure(self, error: BaseException) -> None:
         """Decide what a failed step means for the next one."""
         if isinstance(error, EnvLost):
+            self._launch.add_facts(error)
             self._step = refuse(f"this life of the environment is over ({error})")
         elif isinstance(error, ProtocolError):
             if self._link is None or self._link.over:

@@ -13,9 +13,8 @@ from rlay.envs.timeouts import (
     DEFAULT_STEP_S,
     Timeouts,
 )
-from rlay.errors import (
-    ChannelError,
-)
+from rlay.errors import ChannelError, RLayError
+from rlay.processes.launch import LaunchWish
 from rlay.protocol.greeting import EnvironmentFacts, Wishes
 
 
@@ -48,6 +47,7 @@ class ClientEnv(RemoteEnv):
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
         listen: str | None = None,
+        launch: LaunchWish | None = None,
         render_mode: str | None = None,
         copy: bool = True,
         check_bounds: bool = False,
@@ -66,6 +66,8 @@ class ClientEnv(RemoteEnv):
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
             listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
                 attach to it directly; it ends with this environment. None: no bridge.
+            launch: A game to start, and to end with this environment: a command, or
+                a dict of the arguments of ``rlay.launch``. None: nothing is started.
             render_mode: Wanted; the backend takes it if it was given an id and no
                 mode. ``human`` over a backend that renders ``rgb_array`` opens a
                 window here, ``rgb_array_list`` collects frames here.
@@ -82,9 +84,11 @@ class ClientEnv(RemoteEnv):
             AuthError: The bridge of an address and this end do not trust each other;
                 or ``listen`` can be reached by others, and there is no token or TLS.
             RemoteEnvError: The environment could not be made there.
+            LaunchFailed: What was to be launched cannot be executed, or ended before
+                it attached; the message has its last lines.
         """
         super().__init__(
-            channel_name(name, group=True),
+            channel_name(name, group=True, launch=launch),
             given_arguments(locals(), ClientEnv),
             Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout),
             directory=directory,
@@ -94,10 +98,21 @@ class ClientEnv(RemoteEnv):
             check_bounds=check_bounds,
         )
         self._attachment: Attachment | None = None
-        with self._bridge.starting():
+        with (
+            self._bridge.starting(),
+            self._prepare(launch, self.name, directory).starting(),
+        ):
             self._connect()
 
     def _connect(self) -> None:
+        self._launch.start()
+        try:
+            self._attach()
+        except RLayError as error:
+            raise self._launch.explained(error) from error.__cause__
+        self._launch.attached()
+
+    def _attach(self) -> None:
         wishes = Wishes(render_mode=backend_mode(self._wanted_mode))
         attachment = attach_client(
             self.name,
@@ -117,6 +132,7 @@ class ClientEnv(RemoteEnv):
 
     def _look_while_waiting(self) -> None:
         """Raise where it is of no use to wait for the channel any longer."""
+        self._launch.look()
 
     def _take_over(self, facts: EnvironmentFacts) -> None:
         error = self._same_as_before(facts)

@@ -29,7 +29,8 @@ from rlay.envs.timeouts import (
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
 from rlay.envs.vector_manner import Manner, OnLaneLost, mode_of_all
-from rlay.errors import ChannelError, EnvLost, ResetTimeout, StepTimeout
+from rlay.errors import ChannelError, EnvLost, ResetTimeout, RLayError, StepTimeout
+from rlay.processes.launch import LaunchWish
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import Wishes
 
@@ -65,6 +66,7 @@ class ClientVectorEnv(RemoteVectorEnv):
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
         listen: str | None = None,
+        launch: LaunchWish | None = None,
         render_mode: str | None = None,
         copy: bool = True,
     ) -> None:
@@ -94,6 +96,9 @@ class ClientVectorEnv(RemoteVectorEnv):
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
             listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
                 attach to it directly; it ends with this environment. None: no bridge.
+            launch: A game to start, and to end with this environment: a command, or
+                a dict of the arguments of ``rlay.launch``; ``num_envs`` instances of
+                it, unless the dict says how many. None: nothing is started.
             render_mode: Wanted, where a backend was given an id and no mode.
             copy: Whether observations are copies. If not, they are views, which the
                 next step or reset overwrites.
@@ -107,9 +112,11 @@ class ClientVectorEnv(RemoteVectorEnv):
             ChannelError: A channel is not one of a ``ServerBackend``; or the bridge of
                 ``listen`` did not start. AuthError: others could reach it, and there is
                 no token or TLS.
+            LaunchFailed: What was to be launched cannot be executed, or ended before
+                it attached; the message has its last lines.
         """
         arguments = given_arguments(locals(), ClientVectorEnv)
-        self._names = _names(name)
+        self._names = _names(name, launch)
         shown = self._names if isinstance(self._names, str) else ", ".join(self._names)
         super().__init__(
             shown,
@@ -131,12 +138,25 @@ class ClientVectorEnv(RemoteVectorEnv):
         )
         self._lanes: Lanes | SoleSession | None = None
         self._pending = False
-        with self._bridge.starting():
+        single = isinstance(self._names, str)
+        instances = num_envs if single else len(self._names)
+        with (
+            self._bridge.starting(),
+            self._prepare(launch, self._names, directory, instances).starting(),
+        ):
             self._connect()
 
     # ------------------------------------------------------------------ connection
 
     def _connect(self) -> None:
+        self._launch.start()
+        try:
+            self._gather()
+        except RLayError as error:
+            raise self._launch.explained(error) from error.__cause__
+        self._launch.attached()
+
+    def _gather(self) -> None:
         candidates = candidates_for(self._names, self._directory)
         gathering = Gathering(
             candidates,
@@ -169,7 +189,7 @@ class ClientVectorEnv(RemoteVectorEnv):
             self._wishes,
             self._manner.timeouts.connect,
         )
-        return Lanes(found, source, mode, self._manner)
+        return Lanes(found, source, mode, self._manner, tend=self._launch.look)
 
     def _sole(self, found: Welcomed, mode: AutoresetMode) -> SoleSession:
         timeouts, copy = self._manner.timeouts, self._manner.copy
@@ -190,6 +210,7 @@ class ClientVectorEnv(RemoteVectorEnv):
 
     def _look_while_waiting(self) -> None:
         """Raise where it is of no use to wait for the channels any longer."""
+        self._launch.look()
 
     @property
     def channels(self) -> tuple[str | None, ...]:
@@ -326,6 +347,7 @@ class ClientVectorEnv(RemoteVectorEnv):
         finally:
             self._pending = False
             self._forget()
+            self._launch.close(friendly=True)
             self._bridge.end()  # last: it carries the goodbye
 
     def _let_go(self) -> None:
@@ -336,14 +358,16 @@ class ClientVectorEnv(RemoteVectorEnv):
             lanes.let_go()
 
 
-def _names(name: str | Sequence[str] | None) -> str | tuple[str, ...]:
+def _names(
+    name: str | Sequence[str] | None, launch: LaunchWish | None
+) -> str | tuple[str, ...]:
     """Return the name, or the names, as they were given and are allowed.
 
     Raises:
         ChannelError: One is not allowed, stands there twice, or there is none.
     """
     if name is None or isinstance(name, str):
-        return channel_name(name)
+        return channel_name(name, launch=launch)
     names = tuple(channel_name(each) for each in name)
     if not names:
         raise ChannelError("the list of names is empty: name at least one channel")

@@ -13,6 +13,7 @@ from rlay.envs.spaces import describe, mismatch
 from rlay.envs.timeouts import Timeouts
 from rlay.errors import (
     ChannelClosed,
+    ChannelError,
     ChannelNoSpace,
     ConnectTimeout,
     RLayError,
@@ -32,6 +33,8 @@ _log = logging.getLogger("rlay.envs.server_env")
 _HELLO_S: Final = 1.0
 """How long a Hello that has begun may take, where nobody waits for it."""
 
+_LOOK_EVERY_S: Final = 0.005
+
 Accepts = Callable[[EnvironmentFacts], Refusal | None]
 """Returns why a game is not taken, or None."""
 
@@ -41,7 +44,7 @@ class GameHost:
 
     Attributes:
         name: Of the channel.
-        refused: What the last game that was not taken was told; empty before that.
+        refusal: What the last game that was not taken was told; None before that.
     """
 
     def __init__(
@@ -64,10 +67,15 @@ class GameHost:
         self._wishes = wishes
         self._timeouts = timeouts
         self._copy = copy
-        self.refused = ""
+        self.refusal: Refusal | None = None
         self._session: Channel | None = None
         self._closed = False
         self._server = self._make_channel()
+
+    @property
+    def refused(self) -> str:
+        """The same in words; empty before that."""
+        return "" if self.refusal is None else self.refusal.message
 
     def _make_channel(self) -> ServerEnd:
         return serve_channel(
@@ -98,11 +106,14 @@ class GameHost:
             return None  # it stopped in the middle of a long one
         return self._answer(buffer, hello, accepts)
 
-    def welcome(self, accepts: Accepts) -> ServerLink:
+    def welcome(
+        self, accepts: Accepts, check: Callable[[], None] | None = None
+    ) -> ServerLink:
         """Wait for a game and return the session with it.
 
         Args:
             accepts: Judges the game.
+            check: Called now and then; raises where it is of no use to wait longer.
 
         Raises:
             ConnectTimeout: No game joined within ``connect_timeout``.
@@ -112,6 +123,8 @@ class GameHost:
         limit = self._timeouts.connect
         until = None if limit is None else time.monotonic() + limit
         while True:
+            if check is not None:
+                self._wait_for_hello(until, check)
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
                 buffer, hello = self._server.receive_hello(left)
@@ -121,12 +134,20 @@ class GameHost:
             if link is not None:
                 return link
 
+    def _wait_for_hello(self, until: float | None, check: Callable[[], None]) -> None:
+        """Wait until a game has begun to greet, or the time is up."""
+        while not self._closed and not self._server.client_waits:
+            check()
+            if until is not None and time.monotonic() >= until:
+                return
+            time.sleep(_LOOK_EVERY_S)
+
     def _answer(self, buffer: Any, hello: Hello, accepts: Accepts) -> ServerLink | None:
         """Return the session with a game that said Hello; None where there is none."""
         refusal = self._refusal(hello, accepts)
         if refusal is not None:
             _log.warning("refused a game on %r: %s", self.name, refusal.message)
-            self.refused = refusal.message
+            self.refusal = refusal
             self._server.refuse(buffer, refusal)
             return None
         facts = hello.environment
@@ -213,6 +234,12 @@ def refusal_of(error: RLayError | None) -> Refusal | None:
     spaces_differ = isinstance(error, SpaceMismatch)
     code = ErrorCode.SPACE_MISMATCH if spaces_differ else ErrorCode.UNSUPPORTED
     return Refusal(code, str(error))
+
+
+def error_of(refusal: Refusal) -> RLayError:
+    """Return what this end raises where a game was refused that it has launched."""
+    spaces_differ = refusal.code == ErrorCode.SPACE_MISMATCH
+    return (SpaceMismatch if spaces_differ else ChannelError)(refusal.message)
 
 
 def demanded(space: gymnasium.Space[Any] | None) -> Description | None:

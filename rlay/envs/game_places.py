@@ -8,7 +8,7 @@ not needed are removed; a place whose game leaves stays, for the next one.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -165,8 +165,22 @@ class GamePlaces:
             ) or mismatch(like.action_space, facts.action_space, "action spaces")
         return refusal_of(error)
 
-    def wait(self) -> Sequence[JoinedGame]:
+    @property
+    def refusal(self) -> Refusal | None:
+        """What a game that was not taken was told; None where all were."""
+        refusals = (host.refusal for host in self._hosts.values())
+        return next((each for each in refusals if each is not None), None)
+
+    def forget_refusals(self) -> None:
+        """Begin anew: what was refused before counts no more."""
+        for host in self._hosts.values():
+            host.refusal = None
+
+    def wait(self, check: Callable[[], None] = lambda: None) -> Sequence[JoinedGame]:
         """Wait for games that are enough.
+
+        Args:
+            check: Called now and then; raises where it is of no use to wait longer.
 
         Raises:
             ConnectTimeout: They did not join in time. Who is there stays.
@@ -179,6 +193,7 @@ class GamePlaces:
             games = self.look()
             if games is not None:
                 return games
+            check()
             if time.monotonic() >= until:
                 raise ConnectTimeout(self._missing())
             time.sleep(pause_s)

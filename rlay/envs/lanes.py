@@ -54,6 +54,8 @@ class Lanes:
         mode: AutoresetMode,
         manner: Manner,
         batch: type[LaneBatch] = LaneBatch,
+        *,
+        tend: Check = lambda: None,
     ) -> None:
         """Begin sessions with the environments that were found.
 
@@ -63,6 +65,8 @@ class Lanes:
             mode: When ended environments start again.
             manner: How the lanes are to behave.
             batch: What the lanes are that come several at once.
+            tend: Called while lanes are lost: it starts what is to come in their
+                place, where this process does that.
 
         Raises:
             SpaceMismatch: Their environments differ in their spaces.
@@ -73,6 +77,7 @@ class Lanes:
         )
         self._source = source
         self._manner = manner
+        self._tend = tend
         num_envs = self.facts.num_envs
         self._rows = make_rows(build(self.facts.observation_space), num_envs)
         self._info_form = InfoForm(num_envs)
@@ -159,6 +164,7 @@ class Lanes:
         limit_s = self._manner.timeouts.connect
         until = math.inf if limit_s is None else time.monotonic() + limit_s
         while missing:
+            self._tend()
             missing = [
                 each
                 for each in missing

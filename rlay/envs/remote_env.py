@@ -28,6 +28,7 @@ from rlay.errors import (
     ChannelError,
     SpaceMismatch,
 )
+from rlay.processes.launch import drawn_name
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.addresses import is_address, parse_address
 from rlay.protocol.decisions import Operation
@@ -35,13 +36,19 @@ from rlay.protocol.greeting import EnvironmentFacts
 from rlay.protocol.names import check_name, group_prefix
 
 
-def channel_name(name: str | None, *, group: bool = False) -> str:
+def channel_name(
+    name: str | None, *, group: bool = False, launch: object = None
+) -> str:
     """Return the channel's name or address; ``RLAY_CHANNEL`` where none is given.
+
+    A game that is launched needs none: then one is drawn.
 
     Raises:
         ChannelError: There is none, or it is not allowed.
     """
     name = name if name is not None else os.environ.get("RLAY_CHANNEL")
+    if name is None and launch is not None:
+        name = drawn_name(launch)
     if name is None:
         raise ChannelError("no channel was named: pass name=..., or set RLAY_CHANNEL")
     if is_address(name):
@@ -429,6 +436,7 @@ class RemoteEnv(AlgorithmEnd[AlgorithmLink], RemoteAttributes, gymnasium.Env[Any
             self._say_goodbye()
         finally:
             self._link = None  # and with it the mapped memory
+            self._launch.close(friendly=True)
             self._bridge.end()  # last: it carries the goodbye
 
     def _say_goodbye(self) -> None:
@@ -440,6 +448,7 @@ class RemoteEnv(AlgorithmEnd[AlgorithmLink], RemoteAttributes, gymnasium.Env[Any
         # alive for one more round of the garbage collector.
         with contextlib.suppress(Exception):  # the constructor may have failed early
             if not self._env_closed and not self._forked:
+                self._launch.let_go()
                 self._let_go()
 
     def _let_go(self) -> None:

@@ -10,7 +10,13 @@ from rlay.envs.algorithm_end import Step
 from rlay.envs.algorithm_link import AlgorithmLink
 from rlay.envs.display import backend_mode, mode_mismatch
 from rlay.envs.faults import reset_needed
-from rlay.envs.game_host import GameHost, demanded, demands_met, refusal_of
+from rlay.envs.game_host import (
+    GameHost,
+    demanded,
+    demands_met,
+    error_of,
+    refusal_of,
+)
 from rlay.envs.remote_env import RemoteEnv, channel_name, given_arguments
 from rlay.envs.server_link import ServerLink
 from rlay.envs.timeouts import (
@@ -25,6 +31,7 @@ from rlay.errors import (
     PeerLost,
     RLayError,
 )
+from rlay.processes.launch import LaunchWish
 from rlay.protocol.greeting import EnvironmentFacts, Refusal, Wishes
 
 
@@ -57,6 +64,7 @@ class ServerEnv(RemoteEnv):
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
         listen: str | None = None,
+        launch: LaunchWish | None = None,
         render_mode: str | None = None,
         copy: bool = True,
         check_bounds: bool = False,
@@ -76,6 +84,8 @@ class ServerEnv(RemoteEnv):
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
             listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
                 attach to it directly; it ends with this environment. None: no bridge.
+            launch: A game to start, and to end with this environment: a command, or
+                a dict of the arguments of ``rlay.launch``. None: nothing is started.
             render_mode: Wanted; as in ``ClientEnv``, but the game's own is not
                 changed: a game whose mode does not do is refused.
             copy: Whether observations are copies, or views as in ``ClientEnv``.
@@ -89,11 +99,12 @@ class ServerEnv(RemoteEnv):
             AuthError: The bridge and this end do not trust each other; or ``listen``
                 can be reached by others, and there is no token or TLS.
             SpaceMismatch: A demanded space cannot travel.
+            LaunchFailed: What was to be launched cannot be executed.
         """
         arguments = given_arguments(locals(), ServerEnv)
         timeouts = Timeouts(connect_timeout, reset_timeout, step_timeout, close_timeout)
         super().__init__(
-            channel_name(name),
+            channel_name(name, launch=launch),
             arguments,
             timeouts,
             directory=directory,
@@ -116,6 +127,11 @@ class ServerEnv(RemoteEnv):
             self._host = GameHost(
                 self.name, directory, self._wishes, timeouts, copy=self._copy
             )
+            try:
+                self._prepare(launch, self.name, directory).start()
+            except BaseException:
+                self._host.close()
+                raise
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -152,9 +168,22 @@ class ServerEnv(RemoteEnv):
 
     def _connect(self) -> None:
         assert self._host is not None  # noqa: S101 - only closed environments have none
-        link = self._host.welcome(self._judge)
+        self._launch.start()
+        self._host.refusal = None
+        look = self._look_while_waiting if self._launch.names else None
+        try:
+            link = self._host.welcome(self._judge, look)
+        except RLayError as error:
+            raise self._launch.explained(error) from error.__cause__
+        self._launch.attached()
         self._metadata = dict(link.facts.metadata)
         self._attached(link)
+
+    def _look_while_waiting(self) -> None:
+        """Raise where it is of no use to wait for a launched game any longer."""
+        if self._host is not None and self._host.refusal is not None:
+            raise error_of(self._host.refusal)
+        self._launch.look()
 
     def _judge(self, facts: EnvironmentFacts) -> Refusal | None:
         return refusal_of(

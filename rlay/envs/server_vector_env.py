@@ -6,7 +6,7 @@ from typing import Any, Final
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
-from rlay.envs.game_host import demanded
+from rlay.envs.game_host import demanded, error_of
 from rlay.envs.game_lanes import GameLanes
 from rlay.envs.game_places import GamePlaces
 from rlay.envs.lanes import Lanes
@@ -21,6 +21,8 @@ from rlay.envs.timeouts import (
 from rlay.envs.vector_end import RemoteVectorEnv, vector_spec
 from rlay.envs.vector_end import autoreset_mode as mode_of
 from rlay.envs.vector_manner import Manner, OnLaneLost
+from rlay.errors import RLayError
+from rlay.processes.launch import LaunchWish
 from rlay.processes.own_bridge import OwnBridge
 from rlay.protocol.greeting import Wishes
 
@@ -68,6 +70,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         close_timeout: float | None = DEFAULT_CLOSE_S,
         directory: str | os.PathLike[str] | None = None,
         listen: str | None = None,
+        launch: LaunchWish | None = None,
         copy: bool = True,
     ) -> None:
         """Make the channels that games join by.
@@ -97,6 +100,9 @@ class ServerVectorEnv(RemoteVectorEnv):
             directory: Where channels live; None for ``$RLAY_DIR`` or the default.
             listen: Where to start a bridge, as ``127.0.0.1:7450``, for peers that
                 attach to it directly; it ends with this environment. None: no bridge.
+            launch: A game to start, and to end with this environment: a command, or
+                a dict of the arguments of ``rlay.launch``; ``num_envs`` instances of
+                it, unless the dict says how many. None: nothing is started.
             copy: Whether observations are copies. If not, they are views, which the
                 next step or reset overwrites; in SAME_STEP mode they are always copies.
 
@@ -107,9 +113,10 @@ class ServerVectorEnv(RemoteVectorEnv):
             ConnectTimeout: There is no bridge at the address.
             ChannelError: The bridge of ``listen`` did not start; AuthError: others
                 could reach it, and there is no token or TLS.
+            LaunchFailed: What was to be launched cannot be executed.
         """
         arguments = given_arguments(locals(), ServerVectorEnv)
-        name = channel_name(name)
+        name = channel_name(name, launch=launch)
         super().__init__(
             name,
             vector_spec("rlay/ServerEnv-v0", "make_server_vector_env", arguments),
@@ -135,6 +142,11 @@ class ServerVectorEnv(RemoteVectorEnv):
         self._places: GamePlaces | None = None
         with self._bridge.starting():
             self._places = GamePlaces(name, directory, wishes, timeouts, num_envs)
+            try:
+                self._prepare(launch, name, directory, num_envs).start()
+            except BaseException:
+                self._let_go()
+                raise
 
     # ------------------------------------------------------------------ connection
 
@@ -170,13 +182,32 @@ class ServerVectorEnv(RemoteVectorEnv):
     def _joined_lanes(self) -> Lanes:
         if self._lanes is None:
             assert self._places is not None  # noqa: S101 - only closed ones have none
-            games = self._places.wait()
+            self._launch.start()
+            self._places.forget_refusals()
+            try:
+                games = self._places.wait(self._look_while_waiting)
+            except RLayError as error:
+                raise self._launch.explained(error) from error.__cause__
+            self._launch.attached()
             self._lanes = self._link = Lanes(
-                games, self._places, self._mode, self._manner, GameLanes
+                games,
+                self._places,
+                self._mode,
+                self._manner,
+                GameLanes,
+                tend=self._launch.look,
             )
             self._take_facts(self._lanes.facts)
             self.metadata = {**games[0].facts.metadata, "autoreset_mode": self._mode}
         return self._lanes
+
+    def _look_while_waiting(self) -> None:
+        """Raise where it is of no use to wait for launched games any longer."""
+        if self._launch.names and self._places is not None:
+            refusal = self._places.refusal
+            if refusal is not None:
+                raise error_of(refusal)
+        self._launch.look()
 
     # ----------------------------------------------------------------------- reset
 
@@ -227,6 +258,7 @@ class ServerVectorEnv(RemoteVectorEnv):
         finally:
             self._forget()
             self._let_go()
+            self._launch.close(friendly=True)
             self._bridge.end()  # last: it carries the goodbye
 
     def _let_go(self) -> None:

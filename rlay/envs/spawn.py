@@ -110,11 +110,12 @@ def spawn(
         ("--once", "--quiet"),
     )
     process = ServedProcess(
-        command,
         _channel_name(target),
-        find_python(python),
+        where,
         None if cwd is None else os.path.abspath(cwd),
         _environment(env),
+        command=command,
+        python=find_python(python),
     )
     options = {"directory": where, "render_mode": render_mode, "copy": copy, **timeouts}
     try:

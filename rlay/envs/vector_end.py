@@ -170,6 +170,7 @@ class RemoteVectorEnv(AlgorithmEnd[VectorSession], VectorEnv[Any, Any, Any]):
         """Let go of the channel without waiting for anybody."""
         with contextlib.suppress(Exception):  # the constructor may have failed early
             if not self.closed and not self._forked:
+                self._launch.let_go()
                 self._let_go()
 
     def _forget(self) -> None:

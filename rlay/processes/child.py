@@ -46,14 +46,22 @@ class Ending:
             where nobody knows.
         told: Whether it had been told to end.
         lines: The last lines that it wrote.
+        left: Programs that it had started and that still ran; they were ended too.
+        note: What it had not done yet, such as ``before it attached``.
     """
 
     code: int | None
     told: bool = False
     lines: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    note: str = ""
 
     def __str__(self) -> str:
         """Say it in a few words, such as ``exited with code 3``."""
+        return f"{self._end} {self.note}" if self.note else self._end
+
+    @property
+    def _end(self) -> str:
         if self.code is None:
             return "ended in an unknown way: its keeper was killed"
         if self.code >= 0:
@@ -67,9 +75,14 @@ class Ending:
 
     def with_lines(self) -> str:
         """Say it, with the last lines that it wrote."""
+        return f"{self}{self.last_lines}"
+
+    @property
+    def last_lines(self) -> str:
+        """The last lines that it wrote, to stand behind what is said of it."""
         if not self.lines:
-            return f"{self}; it wrote nothing"
-        return f"{self}. Its last lines:\n" + "\n".join(f"    {n}" for n in self.lines)
+            return "; it wrote nothing"
+        return ". Its last lines:\n" + "\n".join(f"    {line}" for line in self.lines)
 
 
 class ChildProcess:
@@ -112,6 +125,7 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         grace_s: float = DEFAULT_GRACE_S,
         echo: str | None = "",
+        log: str | os.PathLike[str] = "",
     ) -> "ChildProcess":
         """Start a program.
 
@@ -124,6 +138,7 @@ class ChildProcess:
             env: Its whole environment; None for this process's.
             grace_s: How long it may take to end between SIGTERM and SIGKILL.
             echo: Written in front of each of its lines; None shows none of them.
+            log: A file to which all of its output is appended; empty for none.
 
         Raises:
             StartFailed: There is no such program or directory, or the system refused.
@@ -134,7 +149,8 @@ class ChildProcess:
         lifeline, report = os.pipe(), os.pipe()
         prefix = "-" if echo is None else f"+{echo}"
         handed = (lifeline[0], report[1])
-        words = [str(lifeline[0]), str(report[1]), str(grace_s), prefix, *command]
+        words = [str(lifeline[0]), str(report[1]), str(grace_s), prefix]
+        words += [os.path.abspath(log) if log else "", *command]
         try:
             keeper = subprocess.Popen(
                 [_python(), "-I", "-S", str(_KEEPER), *words],
@@ -260,7 +276,9 @@ class ChildProcess:
         self._facts += [json.loads(line) for line in lines]
         last = self._facts[-1] if self._facts else {}
         if "code" in last:
-            self._ending = Ending(last["code"], last["told"], tuple(last["lines"]))
+            self._ending = Ending(
+                last["code"], last["told"], tuple(last["lines"]), tuple(last["left"])
+            )
         elif not data:
             self._ending = Ending(None)
         return True

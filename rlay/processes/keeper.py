@@ -11,6 +11,10 @@ whole process group: SIGTERM, a while to finish, SIGKILL. So the owner needs no
 thread, the program needs to know nothing, and a program that is stuck in C code
 ends too.
 
+What the program started ends with it. On Linux that includes what left the group, as
+daemons do: the keeper adopts what lost its parent, so that everything the program ever
+started stays below the keeper, where ``/proc`` shows it.
+
 ``PR_SET_PDEATHSIG`` alone would not do: it fires when the *thread* that started the
 program ends, and it gives the program no time. Here it only covers the keeper's own
 death, and the keeper has one thread.
@@ -28,7 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import BinaryIO, Final
 
 TAIL_LINES: Final = 40
 """How many of the program's last lines are remembered, for error messages."""
@@ -37,7 +41,14 @@ _READ_BYTES: Final = 65_536
 _WRITE_BYTES: Final = 4096
 """A pipe that is ready takes this much without blocking (PIPE_BUF)."""
 _GROUP_GRACE_S: Final = 1.0
-"""How long what the program left running may take to end."""
+"""How long what the program left running in its group may take to end."""
+_TREE_GRACE_S: Final = 4.0
+"""As long may take what left the group: another keeper, or a bridge that drains."""
+_GIVE_UP_S: Final = 4.5
+"""What does not even end by SIGKILL then, or runs under another user, is left alone."""
+_MOST_LEFT: Final = 5
+_LOG_BYTES: Final = 64 * 1024 * 1024
+"""A log file that has grown so large makes room for a new one."""
 _STEP_S: Final = 0.02
 _LAST_READS: Final = 64
 
@@ -125,11 +136,49 @@ class Echo:
                 self.write()
 
 
+class LogFile:
+    """Keeps everything that a program writes; of two files the older one goes first."""
+
+    def __init__(self, path: str) -> None:
+        """Append to ``path``; an empty one keeps nothing.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        self._path = path
+        self._file = self._opened()
+
+    def _opened(self) -> BinaryIO | None:
+        return open(self._path, "ab", buffering=0) if self._path else None
+
+    def add(self, data: bytes) -> None:
+        """Write; a disk that is full, or gone, does not disturb the program."""
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._file.tell() + len(data) > _LOG_BYTES:
+                self._file.close()
+                os.replace(self._path, f"{self._path}.1")
+                self._file = self._opened()
+            if self._file is not None:
+                self._file.write(data)
+
+    def close(self) -> None:
+        """Close the file. Twice is harmless."""
+        if self._file is not None:
+            self._file.close()
+
+
 class Keeper:
     """Runs one program to its end."""
 
     def __init__(
-        self, lifeline: int, report: int, grace_s: float, prefix: str | None
+        self,
+        lifeline: int,
+        report: int,
+        grace_s: float,
+        prefix: str | None,
+        log: LogFile,
     ) -> None:
         """Take over two descriptors.
 
@@ -139,7 +188,9 @@ class Keeper:
                 ended.
             grace_s: How long the program may take to end when it is told to.
             prefix: For each line that is passed on; None passes nothing on.
+            log: Where all of its output is kept.
         """
+        self._log = log
         self._lifeline = lifeline
         self._report = report
         self._grace_s = grace_s
@@ -173,7 +224,8 @@ class Keeper:
         self._stay(process)
         self._finish_output()
         code = process.returncode
-        self._say(code=code, told=self._told, lines=self._tail.lines)
+        left = [_name_of(pid) for pid in _tree()[:_MOST_LEFT]]
+        self._say(code=code, told=self._told, lines=self._tail.lines, left=left)
         self._end_leftovers(process.pid)
         self._echo.drain(_GROUP_GRACE_S)
         return code if code >= 0 else 128 - code
@@ -185,6 +237,7 @@ class Keeper:
                 if fd == self._wakeup:
                     if signal.SIGTERM in os.read(fd, 512):
                         self._tell(group)
+                    _reap_adopted(spare=group)
                 elif fd == self._lifeline:
                     self._lifeline = -1
                     self._tell(group)
@@ -224,6 +277,7 @@ class Keeper:
             data = os.read(self._output, _READ_BYTES)
         except BlockingIOError:
             return False
+        self._log.add(data)
         self._echo.add(data, self._tail.add(data))
         if not data:
             self._output = -1  # it stays open: the keeper ends soon
@@ -238,14 +292,24 @@ class Keeper:
 
     def _end_leftovers(self, group: int) -> None:
         """End what the program started and left running."""
-        if not _signal_group(group, signal.SIGTERM):
-            return
-        until = time.monotonic() + _GROUP_GRACE_S
-        while time.monotonic() < until:
-            if not _signal_group(group, 0):
+        began = time.monotonic()
+        _signal_group(group, signal.SIGTERM)
+        for pid in _tree():
+            _signal(pid, signal.SIGTERM)
+        while True:
+            _reap_adopted()
+            grouped, below = _signal_group(group, 0), _tree()
+            if not grouped and not below:
+                return
+            passed = time.monotonic() - began
+            if grouped and passed >= _GROUP_GRACE_S:
+                _signal_group(group, signal.SIGKILL)
+            if passed >= _TREE_GRACE_S:
+                for pid in below:
+                    _signal(pid, signal.SIGKILL)
+            if passed >= _GIVE_UP_S:
                 return
             time.sleep(_STEP_S)
-        _signal_group(group, signal.SIGKILL)
 
     def _say(self, **facts: object) -> None:
         # Fits a pipe's buffer; the owner may be gone.
@@ -262,6 +326,56 @@ def _signal_group(group: int, number: int) -> bool:
     except PermissionError:  # it runs under another user by now
         return True
     return True
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of every process below this one that loses its own."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def _reap_adopted(spare: int = 0) -> None:
+    """Wait for children that have ended, but leave ``spare`` to who started it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            ended = os.waitid(os.P_ALL, 0, look)
+            if ended is None or ended.si_pid == spare:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def _tree() -> list[int]:
+    """Return the processes below this one that have not ended; empty without /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state != b"Z":
+                    children.setdefault(int(parent), []).append(int(entry))
+    found, new = [], [os.getpid()]
+    while new:
+        new = [child for pid in new for child in children.get(pid, ())]
+        found += new
+    return found
+
+
+def _name_of(pid: int) -> str:
+    name = "?"
+    path = f"/proc/{pid}/comm"
+    with contextlib.suppress(OSError), open(path, errors="replace") as file:
+        name = "".join(c for c in file.read() if c.isprintable())
+    return f"{name} (process {pid})"
 
 
 def _wakeup_on_signals() -> int:
@@ -295,14 +409,22 @@ def _dies_with_its_parent() -> Callable[[], None] | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run as a program; see ``ChildProcess.start`` for the arguments."""
-    lifeline, report, grace_s, prefix, *command = arguments
+    lifeline, report, grace_s, prefix, log, *command = arguments
     for fd in (int(lifeline), int(report)):
         os.set_inheritable(fd, False)
+    try:
+        file = LogFile(log)
+    except OSError as error:
+        facts = {"failed": f"its log file cannot be written: {error}"}
+        os.write(int(report), json.dumps(facts).encode() + b"\n")
+        return 1
+    _adopt_orphans()
     keeper = Keeper(
         int(lifeline),
         int(report),
         float(grace_s),
         prefix.removeprefix("+") if prefix.startswith("+") else None,
+        file,
     )
     return keeper.run(command)
 

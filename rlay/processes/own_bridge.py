@@ -28,6 +28,7 @@ START_LIMIT_S: Final = 30.0
 DRAIN_S: Final = 2.0
 """What requests in flight get when it is told to end; it is killed 3 s later."""
 _LOOK_EVERY_S: Final = 0.01
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 _REFUSED: Final = 78
 _ECHO: Final = "bridge: "
 _COMPLAINT: Final = re.compile(r"^(?:Error: |\S+Z (?:ERROR|CRITICAL) )")
@@ -80,6 +81,18 @@ class OwnBridge:
                 f"channel's name alone, {channel.rpartition('/')[2]!r}, or leave "
                 "listen= out"
             )
+
+    @property
+    def address(self) -> str:
+        """Where a program of this machine attaches, as ``tcp://127.0.0.1:7450``.
+
+        Empty while it does not run.
+        """
+        if not self.listening:
+            return ""
+        scheme = "tls" if os.environ.get("RLAY_BRIDGE_TLS_CERT") else "tcp"
+        host, _, port = self.listening[0].rpartition(":")
+        return f"{scheme}://{_LOOPBACK.get(host, host)}:{port}"
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:

@@ -1,27 +1,16 @@
 """The process of an environment: the command ``rlay serve``, and its owner's view."""
 
-import contextlib
 import json
-import logging
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from rlay.errors import ConnectTimeout, EnvLost, RLayError
-from rlay.processes.child import ChildProcess, Ending, StartFailed
-from rlay.processes.quota import RestartQuota
-from rlay.processes.refusal import remove_stale
-
-_log = logging.getLogger("rlay.processes.served")
-
-_FACTS_LIMIT_S: Final = 2.0
-"""How long a process that let go of its channel may take to end altogether."""
-_LAST_GRACE_S: Final = 1.0
-"""How long it may take after SIGTERM, once it was told in a friendlier way."""
+from rlay.errors import ConnectTimeout, EnvLost
+from rlay.processes.child import ChildProcess, Ending
+from rlay.processes.owned import FACTS_LIMIT_S, OwnedProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,68 +107,25 @@ def find_python(python: str | os.PathLike[str] | None) -> str:
 
 
 @dataclass
-class ServedProcess:
+class ServedProcess(OwnedProcess):
     """A process that serves an environment to this one, started as often as needed.
 
     Attributes:
         command: What is served.
-        name: Of the channel.
         python: The interpreter.
-        cwd: Where it runs.
-        env: Its whole environment; None for this process's.
-        quota: How often it may be started again.
     """
 
-    command: ServeCommand
-    name: str
-    python: str
-    cwd: str | None = None
-    env: Mapping[str, str] | None = None
-    quota: RestartQuota = field(default_factory=RestartQuota)
-    _child: ChildProcess | None = None
-    _clock: Callable[[], float] = time.monotonic
+    command: ServeCommand = field(kw_only=True)
+    python: str = field(kw_only=True)
 
-    def start(self) -> None:
-        """Start the process; one that was started before is ended first.
+    @property
+    def what(self) -> str:
+        """The process of its target."""
+        return f"the process of {self.command.target!r}"
 
-        Raises:
-            EnvLost: It could not be started, or was started too often.
-            ValueError: The command cannot be written.
-        """
+    def _start_child(self) -> ChildProcess:
         words = self.command.words(self.name, self.python)
-        if self._child is not None:
-            self._again(self._child.end())
-        try:
-            self._child = ChildProcess.start(words, cwd=self.cwd, env=self.env)
-        except StartFailed as error:
-            raise EnvLost(
-                f"the process of {self.command.target!r} did not start: {error}",
-                executed=False,
-            ) from error
-        _log.info("started %s on %r: process %d", words[0], self.name, self._child.pid)
-
-    def _again(self, ending: Ending) -> None:
-        delay = self.quota.delay_after_crash(self._clock())
-        if delay is None:
-            raise EnvLost(
-                f"the process of {self.command.target!r} is not started again: the "
-                f"quota of {self.quota} is used up. The last one {ending.with_lines()}",
-                executed=False,
-            )
-        _log.warning(
-            "the process of %r %s; starting it again", self.command.target, ending
-        )
-        time.sleep(delay)
-
-    def check(self) -> None:
-        """Raise if the process has ended.
-
-        Raises:
-            EnvLost: It has; the message says how.
-        """
-        ending = self._child.poll() if self._child is not None else None
-        if ending is not None:
-            raise self.start_error(ending)
+        return ChildProcess.start(words, cwd=self.cwd, env=self.env)
 
     def start_error(self, ending: Ending) -> EnvLost:
         """Return the error for a process that ended before it served."""
@@ -193,57 +139,18 @@ class ServedProcess:
             )
         return EnvLost(text, executed=False)
 
-    def lost_while_starting(self, error: RLayError) -> RLayError:
-        """Return the error for a greeting that failed: the process knows why."""
-        if isinstance(error, ConnectTimeout):
-            running = self._child is not None and self._child.poll() is None
-            ending = self.end(hurry=True)
-            if running:
-                return ConnectTimeout(
-                    f"the process of {self.command.target!r} was started, but did not "
-                    f"serve in time ({error}). It was ended. It {ending.with_lines()}"
-                )
-            return self.start_error(ending)
-        found = self._facts()
-        return error if found is None else self.start_error(found)
+    def too_late(self, error: ConnectTimeout, ending: Ending) -> ConnectTimeout:
+        """Return the error for a process that did not serve in time."""
+        return ConnectTimeout(
+            f"{self.what} was started, but did not serve in time ({error}). It was "
+            f"ended. It {ending.with_lines()}"
+        )
 
     def add_facts(self, error: EnvLost) -> None:
         """Add to the message of ``error`` how the process ended, and its last lines."""
-        ending = self._facts()
+        ending = self.facts(FACTS_LIMIT_S)
         if ending is None:
             text = "Its process still runs"
         else:
             text = f"Its process {ending.with_lines()}"
         error.args = (f"{error.args[0]}, in a new process. {text}",)
-
-    def _facts(self) -> Ending | None:
-        return None if self._child is None else self._child.wait(_FACTS_LIMIT_S)
-
-    def end(self, friendly_s: float | None = 0.0, *, hurry: bool = False) -> Ending:
-        """End the process and what it started, and remove what it left.
-
-        Args:
-            friendly_s: How long to wait first: it was said goodbye to, and goes by
-                itself.
-            hurry: Whether it gets hardly any time after SIGTERM.
-        """
-        child, self._child = self._child, None
-        if child is None:
-            return Ending(None)
-        try:
-            ending = child.wait(friendly_s)
-        finally:
-            final = child.end(_LAST_GRACE_S if hurry or friendly_s else None)
-        if ending is not None and ending.code != 0:
-            _log.warning(
-                "the process of %r %s", self.command.target, ending.with_lines()
-            )
-        remove_stale(self.name, self.command.directory)
-        return final
-
-    def let_go(self) -> None:
-        """Have the process ended, without waiting."""
-        child, self._child = self._child, None
-        if child is not None:
-            with contextlib.suppress(OSError):
-                child.let_go()

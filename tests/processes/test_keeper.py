@@ -3,7 +3,14 @@
 import contextlib
 import os
 
-from rlay.processes.keeper import TAIL_LINE_CHARACTERS, TAIL_LINES, Echo, Tail
+from rlay.processes import keeper
+from rlay.processes.keeper import (
+    TAIL_LINE_CHARACTERS,
+    TAIL_LINES,
+    Echo,
+    LogFile,
+    Tail,
+)
 
 
 def test_tail_keeps_the_last_lines():
@@ -105,3 +112,31 @@ def test_echo_without_a_reader_gives_up():
         echo.drain(5.0)
         echo.add(b"more", [])
     assert not echo.pending
+
+
+def test_log_file_keeps_everything_and_appends(tmp_path):
+    """A second program's output stands behind the first one's."""
+    for text in (b"one\n", b"two\n"):
+        log = LogFile(str(tmp_path / "log"))
+        log.add(text)
+        log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_log_file_that_has_grown_large_makes_room(tmp_path, monkeypatch):
+    """Two files at most, so that a disk is not filled."""
+    monkeypatch.setattr(keeper, "_LOG_BYTES", 100)
+    log = LogFile(str(tmp_path / "log"))
+    for number in range(10):
+        log.add(b"%d" % number * 60)
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"9" * 60
+    assert (tmp_path / "log.1").read_bytes() == b"8" * 60
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_log_file_on_a_full_disk_does_no_harm():
+    """The program goes on; it is not its fault."""
+    log = LogFile("/dev/full")
+    log.add(b"lost")
+    log.close()
