@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from rlay.cli.signals import stops_call
@@ -30,8 +31,14 @@ _WARN_AFTER_S: Final = 60.0
 class _Instance:
     """One life of one instance."""
 
-    def __init__(self, program: LaunchedProgram, child: ChildProcess) -> None:
+    def __init__(
+        self,
+        program: LaunchedProgram,
+        child: ChildProcess,
+        look: Callable[[], list[ChannelView]],
+    ) -> None:
         self.program = program
+        self._look = look
         self.child = child
         self.since = time.monotonic()
         self.attached = False
@@ -66,8 +73,10 @@ class _Instance:
 
     def _noted(self, ending: Ending | None) -> Ending | None:
         """Say how far it had come."""
-        if ending is None:
-            return None
+        if ending is None or self.ending is not None:
+            return self.ending
+        if not self.attached:  # it may have been here between two looks
+            self.attached = self.program.has_held(self.child.pid, self._look())
         if self._given_up_s is not None:
             note = f"because it had not attached within {self._given_up_s:g} s"
             ending = dataclasses.replace(ending, note=note, code=ending.code or 1)
@@ -108,7 +117,7 @@ class _Running:
             child = program.start_child()
         except StartFailed as error:
             raise program.not_started(error) from error
-        instance = self._lives[name] = _Instance(program, child)
+        instance = self._lives[name] = _Instance(program, child, self._views)
         instance.attached = not self._visible  # so that nothing is claimed of it
         _log.info("started %s: process %d", program.what, child.pid)
         return instance

@@ -13,7 +13,7 @@ from rlay.processes.programs import not_executed
 from rlay.protocol.addresses import is_address
 from rlay.protocol.constants import Holder, Paradigm
 from rlay.transport.inspection import list_channels
-from rlay.transport.views import ChannelView, name_of
+from rlay.transport.views import ChannelView, EndView, name_of
 
 BEFORE_ATTACHED: Final = "before it attached to its channel"
 CHANNEL_ARGUMENT: Final = "--rlay-channel"
@@ -139,16 +139,30 @@ class LaunchedProgram(OwnedProcess):
         held = (view.name for view in views if self._holds(view, pid))
         return next(held, None)
 
+    def has_held(self, pid: int, views: Sequence[ChannelView]) -> bool:
+        """Return whether a program that has ended stands in a channel's header.
+
+        Args:
+            pid: Its process id.
+            views: Of all channels.
+        """
+        ends = (_environment_end(view) for view in views)
+        return any(end is not None and end.pid == pid for end in ends)
+
     def _holds(self, view: ChannelView, pid: int) -> bool:
-        if view.facts is None or view.server is None or view.client is None:
-            return False
-        asks = view.facts.paradigm is Paradigm.SERVER_ENV
-        end = view.client if asks else view.server
-        if not end.held:
+        end = _environment_end(view)
+        if end is None or not end.held:
             return False
         if end.holder == _BRIDGE:
             return view.name == self.name
         return is_below(end.pid, pid)
+
+
+def _environment_end(view: ChannelView) -> EndView | None:
+    if view.facts is None:
+        return None
+    asks = view.facts.paradigm is Paradigm.SERVER_ENV
+    return view.client if asks else view.server
 
 
 def hint_after(ending: Ending, log: str = "") -> str:

@@ -108,6 +108,7 @@ def test_game_is_started_through_the_registry(game, backend, kind):
     """``gymnasium.make`` passes the argument on, and ``spec`` keeps it."""
     command = game if kind == "ServerEnv" else backend
     env = gymnasium.make(f"rlay/{kind}-v0", name="one", launch=command)
+    assert env.spec is not None
     again = gymnasium.make(env.spec, name="two")
     try:
         assert env.reset()[1]["channel"] == "one"

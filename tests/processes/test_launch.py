@@ -59,7 +59,7 @@ def write(here):
     return write_program
 
 
-def alive(pid: int) -> bool:
+def alive(pid: int | None) -> bool:
     """Whether a process runs; one that nobody waited for does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
