@@ -155,15 +155,18 @@ def run(
         "channel_argument": channel_argument,
         "grace": grace_s,
     }
+    from rlay.cli.running import run_launch
+
     try:
         launched = prepared(launch, name, where(directory))
     except LaunchFailed as error:
         raise NotStarted(str(error)) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    from rlay.cli.running import run_launch
-
-    return run_launch(launched, restart=restart, connect_timeout_s=connect_timeout)
+    try:
+        return run_launch(launched, restart=restart, connect_timeout_s=connect_timeout)
+    except LaunchFailed as error:  # only the system knows of what it is made
+        raise NotStarted(str(error)) from None
 
 
 def _channel_of(program: str) -> str:

@@ -134,15 +134,8 @@ def prepared(
     """
     if launch is None:
         return Launch()
-    given = dict(launch) if isinstance(launch, Mapping) else {"command": launch}
-    unknown = sorted(given.keys() - _OPTIONS.keys())
-    if unknown or "command" not in given:
-        wrong = f"has no {', '.join(unknown)}" if unknown else "needs a command"
-        raise ValueError(f"launch={launch!r} {wrong}: it may have {list(_OPTIONS)}")
-    options = {**_OPTIONS, **given}
-    count = options["instances"] or instances or 1
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"instances={count!r}: at least 1")
+    options = {**_OPTIONS, **_wishes(launch)}
+    count = _count(options["instances"], instances, name)
     words, cwd = words_of(options["command"]), _existing(options["cwd"])
     variables = variables_for(options["env"], None)
     program = find_program(words[0], cwd, variables)
@@ -192,10 +185,20 @@ def channel_for(launch: object) -> str:
 
 def drawn_name(launch: object) -> str:
     """Return a channel's name that nobody else has, and that says what it is for."""
-    command = launch.get("command") if isinstance(launch, Mapping) else launch
-    stem = os.path.basename(subject_of(words_of(command)))
+    stem = os.path.basename(subject_of(words_of(_wishes(launch)["command"])))
     shown = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:_NAME_CHARACTERS]
     return f"{shown or 'launch'}-{secrets.token_hex(6)}"
+
+
+def _wishes(launch: object) -> Mapping[str, Any]:
+    """Return the arguments that ``launch=`` names, among them the command."""
+    if not isinstance(launch, Mapping):
+        return {"command": launch}
+    unknown = sorted(map(repr, launch.keys() - _OPTIONS.keys()))
+    if unknown or "command" not in launch:
+        wrong = f"has no {', '.join(unknown)}" if unknown else "needs a command"
+        raise ValueError(f"launch={launch!r} {wrong}: it may have {list(_OPTIONS)}")
+    return launch
 
 
 def subject_of(words: Sequence[str]) -> str:
@@ -223,6 +226,19 @@ def _names(
         else:
             check_name(each)
     return names
+
+
+def _count(
+    wanted: object, instances: int | None, name: str | Sequence[str] | None
+) -> int:
+    """Return how many instances there are to be."""
+    count = (instances or 1) if wanted is None else wanted
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"instances={count!r}: at least 1")
+    listed = count if name is None or isinstance(name, str) else len(name)
+    if count != listed:
+        raise ValueError(f"instances={count}, but {listed} channels are named")
+    return count
 
 
 def _named(words: Sequence[str], name: str, address: str, *, append: bool) -> list[str]:

@@ -154,6 +154,15 @@ def test_wrong_call_says_what_is_wrong(rlay_command, write, words, text):
     assert "started" not in run.stderr
 
 
+def test_game_of_another_system_is_a_wrong_call(rlay_command, here):
+    """Which is known only once the system has refused it."""
+    (here / "game").write_bytes(b"\x00\x01")
+    (here / "game").chmod(0o755)
+    run = rlay_command("run", "--", "./game")
+    run.wait(exit_code=2)
+    assert "another system or processor" in run.stderr
+
+
 def test_game_that_ends_early_says_at_which_stage(rlay_command, write):
     """Its last lines stand above."""
     write("echo no licence; exit 3")

@@ -179,6 +179,13 @@ def test_game_that_cannot_be_executed_says_so_in_the_constructor(
     assert caught.value.stage == "execute"
 
 
+@pytest.mark.parametrize("kind", ["ServerEnv", "ClientVectorEnv"])
+def test_misspelt_option_is_named_before_a_name_is_drawn(channel_directory, kind):
+    """Also where the command is what was misspelt."""
+    with pytest.raises(ValueError, match="has no 'comand': it may have"):
+        getattr(rlay, kind)(launch={"comand": "game"})
+
+
 @pytest.mark.parametrize("kind", ["ServerEnv", "ServerVectorEnv"])
 def test_game_that_ends_before_it_joins_says_how(made, game, kind):
     """At once, not after ``connect_timeout``; the next reset tries again."""

@@ -163,9 +163,10 @@ def test_subject_of_a_python_command_is_its_script():
 @pytest.mark.parametrize(
     ("launch", "text"),
     [
-        ({"comand": "game"}, "has no comand: it may have"),
+        ({"comand": "game"}, "has no 'comand': it may have"),
         ({"instances": 2}, "needs a command"),
         ({"command": "sh", "instances": 0.5}, r"instances=0\.5: at least 1"),
+        ({"command": "sh", "instances": 0}, "instances=0: at least 1"),
         ({"command": "sh", "cwd": "/no/such"}, "cwd='/no/such': there is no such"),
         ({"command": "sh", "headless": "unty"}, "headless='unty': choose one of"),
         ({"command": "sh", "log_directory": "/dev/null/x"}, "log_directory="),
@@ -176,6 +177,13 @@ def test_wrong_wish_is_refused(here, launch, text):
     """With what was meant, and before anything is started."""
     with pytest.raises(ValueError, match=text):
         prepared(launch, "game", None)
+
+
+def test_as_many_instances_as_names(here):
+    """A list of names leaves nothing to choose."""
+    launch = {"command": "sh", "instances": 3}
+    with pytest.raises(ValueError, match="instances=3, but 2 channels are named"):
+        prepared(launch, ["red", "blue"], None)
 
 
 # ---------------------------------------------------------------------- what it writes
