@@ -184,6 +184,8 @@ namespace RLay
                 case SpaceKind.Graph:
                     return value is GraphValue;
                 default:
+                    // A NumPy scalar is what some libraries make of an array of no dimensions.
+                    if (value is Scalar && space.Shape.Length == 0 && ((Scalar)value).DType == space.DType) return true;
                     form = ElementWriter.AsArray(value, space.DType, space.Shape);
                     return form != null;
             }

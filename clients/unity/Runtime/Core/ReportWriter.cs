@@ -118,6 +118,8 @@ namespace RLay
                 return null;
             }
             if (anyForm) return Box(observation);
+            object form;
+            if (agreement.Lanes == 0 && Forms.Take(agreement.ObservationSpace, observation, false, out form)) return Box(form);
             throw new SpaceMismatchException("the observation is not in its space: " + elements.Misfit
                                              + "; mend the environment or the space");
         }

@@ -52,10 +52,8 @@ namespace RLay
                 case SpaceKind.Opaque:
                     items.AddRange(new object[] { TypeName, Representation });
                     break;
-                default: // tuple and one_of: a list of spaces
-                    var spaces = new List<object>();
-                    foreach (Space space in Spaces) spaces.Add(space.Describe());
-                    items.Add(spaces);
+                default: // tuple and one_of
+                    foreach (Space space in Spaces) items.Add(space.Describe());
                     break;
             }
             return items;
@@ -120,10 +118,8 @@ namespace RLay
                         TypeName = Str(items[1]), Representation = Str(items[2])
                     };
                 default:
-                    var inner = Exactly(items, 2)[1] as List<object>;
-                    if (inner == null) throw Unsound("its spaces are no array");
-                    var spaces = new Space[inner.Count];
-                    for (int i = 0; i < spaces.Length; i++) spaces[i] = Parse(inner[i], depth + 1);
+                    var spaces = new Space[items.Count - 1];
+                    for (int i = 0; i < spaces.Length; i++) spaces[i] = Parse(items[i + 1], depth + 1);
                     return (SpaceKind)kind == SpaceKind.Tuple ? Tuple(spaces) : OneOf(spaces);
             }
         }
