@@ -145,6 +145,22 @@ def test_game_with_several_environments_is_one_instance(made, tmp_path, game):
     assert len(set(envs.reset()[1]["pid"].tolist())) == 1
 
 
+def test_game_with_several_environments_that_answers_is_started_again(
+    made, tmp_path, backend
+):
+    """Where one channel carries them all."""
+    code = ANSWERS.replace("Game())", "Game, num_envs=4)")
+    (tmp_path / "backend.py").write_text(code)
+    launch = {"command": backend, "instances": 1}
+    envs = made(rlay.ClientVectorEnv, "many", 4, launch=launch)
+    (pid,) = set(envs.reset()[1]["pid"].tolist())
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(rlay.EnvLost, match="'many' was ended by signal SIGKILL"):
+        envs.step(np.zeros(4, int))
+    assert pid not in envs.reset()[1]["pid"]
+    assert envs.step(np.arange(4))[1].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_game_attaches_directly_by_the_address_in_its_environment(made, tmp_path, game):
     """With ``listen=`` a game without mapped files finds the bridge."""
     code = ASKS.replace("Game())", 'Game(), name=os.environ["RLAY_ADDRESS"])')
