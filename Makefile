@@ -124,6 +124,7 @@ test-faults: .venv/test.stamp
 # Every client of clients/conformance/clients.toml through the same cases: one table. What
 # a client needs beside these programs it says in that file; a missing one is a reason there.
 test-clients: .venv/test.stamp
+	.ci/install g++:g++ clang++:clang cmake:cmake mcs:mono-mcs
 	@mkdir -p results
 	-$(MAKE) .venv-dotnet/test.stamp
 	.venv/bin/python $(PYTEST) -m clients tests/clients
